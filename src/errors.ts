@@ -1,0 +1,192 @@
+/**
+ * Every failure the gateway raises on purpose, with its stable code.
+ *
+ * Errors carry facts, never HTTP: `http/problem.ts` gives each code its status and headers.
+ * Whatever else reaches the error handler is a bug.
+ */
+import type { Offset } from './protocol/offset.ts'
+
+export type ErrorCode =
+  // the request
+  | 'invalid_path'
+  | 'reserved_path'
+  | 'invalid_offset'
+  | 'offset_required'
+  | 'offset_beyond_tail'
+  | 'invalid_live_mode'
+  | 'invalid_header'
+  | 'invalid_content_type'
+  | 'missing_content_type'
+  | 'invalid_ttl'
+  | 'invalid_expires_at'
+  | 'conflicting_expiry'
+  | 'invalid_producer'
+  | 'invalid_stream_seq'
+  | 'invalid_json'
+  | 'empty_json_array'
+  | 'empty_body'
+  | 'payload_too_large'
+  | 'too_many_messages'
+  | 'bad_request'
+  | 'headers_too_large'
+  | 'request_timeout'
+  | 'not_found'
+  | 'method_not_allowed'
+  | 'not_supported'
+  // the stream
+  | 'stream_not_found'
+  | 'stream_gone'
+  | 'offset_gone'
+  | 'stream_conflict'
+  | 'stream_closed'
+  | 'content_type_mismatch'
+  | 'stream_seq_regression'
+  // the producer
+  | 'stale_epoch'
+  | 'producer_gap'
+  | 'bad_epoch_start'
+  | 'too_many_producers'
+  // load
+  | 'overloaded'
+  | 'shutting_down'
+  // the log
+  | 'log_unavailable'
+  | 'append_outcome_unknown'
+  // a bug
+  | 'internal_error'
+
+/** Base of every failure we raise on purpose. */
+export abstract class GatewayError extends Error {
+  abstract readonly code: ErrorCode
+}
+
+/** The request breaks a rule that needs no stream to check (PROTOCOL §5, RFC 9110). */
+export class RequestError extends GatewayError {
+  readonly code: ErrorCode
+  constructor(code: ErrorCode, message: string) {
+    super(message)
+    this.code = code
+  }
+}
+
+/** There is no stream at this URL: never created, deleted, or expired. */
+export class StreamNotFoundError extends GatewayError {
+  readonly code = 'stream_not_found'
+  constructor() {
+    super('there is no stream at this URL')
+  }
+}
+
+/** The stream exists with another configuration (PROTOCOL §5.1). */
+export class StreamConflictError extends GatewayError {
+  readonly code = 'stream_conflict'
+  constructor(difference: string) {
+    super(`a stream exists at this URL with a different ${difference}`)
+  }
+}
+
+/** The stream takes no more appends (PROTOCOL §4.1). */
+export class StreamClosedError extends GatewayError {
+  readonly code = 'stream_closed'
+  readonly finalOffset: Offset
+  constructor(finalOffset: Offset) {
+    super('the stream is closed')
+    this.finalOffset = finalOffset
+  }
+}
+
+/** The append's content type is not the stream's (PROTOCOL §5.2). */
+export class ContentTypeMismatchError extends GatewayError {
+  readonly code = 'content_type_mismatch'
+  constructor(expected: string) {
+    super(`the stream's content type is ${expected}`)
+  }
+}
+
+/** `Stream-Seq` is not greater than the last one accepted (PROTOCOL §5.2). */
+export class StreamSeqRegressionError extends GatewayError {
+  readonly code = 'stream_seq_regression'
+  constructor() {
+    super('Stream-Seq must be greater than the last one accepted')
+  }
+}
+
+/** A newer epoch of this producer has written: the caller is a zombie (PROTOCOL §5.2.1). */
+export class StaleEpochError extends GatewayError {
+  readonly code = 'stale_epoch'
+  readonly currentEpoch: number
+  constructor(currentEpoch: number) {
+    super(`the producer's epoch is ${currentEpoch} already`)
+    this.currentEpoch = currentEpoch
+  }
+}
+
+/** A producer's seq leaves a gap (PROTOCOL §5.2.1). */
+export class ProducerGapError extends GatewayError {
+  readonly code = 'producer_gap'
+  readonly expectedSeq: number
+  readonly receivedSeq: number
+  constructor(expectedSeq: number, receivedSeq: number) {
+    super(`expected Producer-Seq ${expectedSeq}, received ${receivedSeq}`)
+    this.expectedSeq = expectedSeq
+    this.receivedSeq = receivedSeq
+  }
+}
+
+/** A new epoch must start at seq 0 (PROTOCOL §5.2.1). */
+export class BadEpochStartError extends GatewayError {
+  readonly code = 'bad_epoch_start'
+  constructor() {
+    super('a new Producer-Epoch starts at Producer-Seq 0')
+  }
+}
+
+/** The stream remembers as many producers as it may, and all of them are recent. */
+export class TooManyProducersError extends GatewayError {
+  readonly code = 'too_many_producers'
+  constructor(limit: number) {
+    super(`the stream remembers at most ${limit} recent producers`)
+  }
+}
+
+/** The offset lies before the earliest position the stream still has (PROTOCOL §5.6). */
+export class OffsetGoneError extends GatewayError {
+  readonly code = 'offset_gone'
+  readonly earliest: Offset
+  constructor(earliest: Offset) {
+    super('the offset is before the earliest retained position')
+    this.earliest = earliest
+  }
+}
+
+/** The gateway holds as much as it may; the same request can succeed later. */
+export class OverloadedError extends GatewayError {
+  readonly code = 'overloaded'
+}
+
+/** The log can't be reached or did not answer in time. Nothing was written. */
+export class LogUnavailableError extends GatewayError {
+  readonly code = 'log_unavailable'
+  constructor(cause?: unknown) {
+    super('the log is unavailable', { cause })
+  }
+}
+
+/**
+ * The log may or may not have made the append durable, and it could not be settled in time.
+ * Never retried here once answered: only the producer can tell what a retry means.
+ */
+export class AppendOutcomeUnknownError extends GatewayError {
+  readonly code = 'append_outcome_unknown'
+  constructor(cause?: unknown) {
+    super('the append may or may not have been stored', { cause })
+  }
+}
+
+/** A condition the code relies on does not hold: a bug, never a client's mistake. */
+export class InvariantError extends Error {}
+
+/** Throws unless `condition` holds. Says what a comment would only claim. */
+export function invariant(condition: boolean, message: string): asserts condition {
+  if (!condition) throw new InvariantError(message)
+}

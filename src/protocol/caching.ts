@@ -1,0 +1,85 @@
+/**
+ * What caches may do with a response (PROTOCOL §10).
+ *
+ * One rule decides every class: a response may be publicly cacheable only if the same URL can
+ * never legitimately answer differently.
+ */
+import type { Offset } from './offset.ts'
+
+/** What a response to a read shows: a range of one incarnation of a stream, and if it is the end. */
+export type ReadRange = {
+  readonly incarnation: string
+  readonly start: Offset
+  readonly end: Offset
+  readonly closed: boolean
+}
+
+/** Every kind of response there is, as far as caches care. */
+export type CacheKind =
+  /** A catch-up read that ends before the tail: those bytes never change. */
+  | 'chunk'
+  /** A catch-up read that reaches the tail, of an open or a closed stream. */
+  | 'tail'
+  /** A catch-up read with `offset=now`. */
+  | 'now'
+  /** A long-poll with data whose URL has an offset and a cursor. */
+  | 'long_poll'
+  /** A long-poll with data whose URL has no cursor, or `offset=now`. */
+  | 'long_poll_unkeyed'
+  /** A long-poll that ends without data, also at the end of a closed stream. */
+  | 'long_poll_empty'
+  | 'sse'
+  /** `HEAD`, `PUT`, `POST`, `DELETE`, and every error. */
+  | 'uncached'
+
+const CHUNK_MAX_AGE_S = 60
+const CHUNK_STALE_S = 300
+/** One cursor interval (PROTOCOL §10.1). */
+const LONG_POLL_MAX_AGE_S = 20
+
+/** Writes the strong ETag of a response. It changes when the stream is closed (PROTOCOL §10.1). */
+export function etag({ incarnation, start, end, closed }: ReadRange): string {
+  return `"${incarnation}:${start}:${end}${closed ? ':c' : ''}"`
+}
+
+/**
+ * Tells whether `If-None-Match` names the ETag, so that the answer is 304.
+ *
+ * A list matches by any member, compared weakly: a proxy that compresses turns our ETag into
+ * `W/…` (RFC 9110 §13.1.2).
+ */
+export function matchesETag(ifNoneMatch: string | undefined, etag: string): boolean {
+  if (ifNoneMatch === undefined) return false
+  if (ifNoneMatch.trim() === '*') return true
+  for (const [tag] of ifNoneMatch.matchAll(/"[^"]*"/g)) if (tag === etag) return true
+  return false
+}
+
+/**
+ * Writes `Cache-Control`. `remainingMs` is the time the stream has left, if it expires: no cache
+ * may answer for a stream that is gone.
+ */
+export function cacheControl(kind: CacheKind, remainingMs?: number): string {
+  switch (kind) {
+    case 'chunk':
+      return remainingMs === undefined
+        ? `public, max-age=${CHUNK_MAX_AGE_S}, stale-while-revalidate=${CHUNK_STALE_S}`
+        : publicFor(CHUNK_MAX_AGE_S, remainingMs)
+    case 'long_poll':
+      return publicFor(LONG_POLL_MAX_AGE_S, remainingMs)
+    case 'tail':
+      return 'no-cache'
+    case 'sse':
+      return 'no-cache, no-store, no-transform'
+    case 'now':
+    case 'long_poll_unkeyed':
+    case 'long_poll_empty':
+    case 'uncached':
+      return 'no-store'
+  }
+}
+
+function publicFor(maxAgeS: number, remainingMs = Infinity): string {
+  const seconds = Math.min(maxAgeS, Math.floor(remainingMs / 1000))
+  return seconds > 0 ? `public, max-age=${seconds}` : 'no-store'
+}

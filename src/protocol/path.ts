@@ -1,0 +1,52 @@
+/**
+ * Stream names in URLs (PROTOCOL §12.2): what may follow `/v1/stream/`.
+ *
+ * A name is a path whose segments every client, proxy and log writes the same way.
+ */
+import { RequestError } from '../errors.ts'
+
+/** S2's bound on a stream name, in UTF-8. */
+export const MAX_STREAM_NAME_BYTES = 512
+
+/** The first segment of names that are the protocol's own (PROTOCOL §6). */
+const RESERVED = '__ds'
+
+/**
+ * Reads a stream name from the path after `/v1/stream/`, not decoded yet.
+ *
+ * It is decoded before it is checked and split: `a%2Fb` names the same stream as `a/b`, and
+ * `%2e%2e` is refused like `..`.
+ *
+ * @throws RequestError `invalid_path`, `reserved_path`
+ */
+export function parseStreamPath(raw: string): string {
+  const name = decode(raw)
+  if (Buffer.byteLength(name) > MAX_STREAM_NAME_BYTES) {
+    throw invalid(`a stream name is at most ${MAX_STREAM_NAME_BYTES} bytes`)
+  }
+  // Browsers and some proxies turn a backslash into a slash.
+  if (/[\p{Cc}\\]/u.test(name)) throw invalid('a stream name has no control characters or \\')
+  const segments = name.split('/')
+  if (segments.some((segment) => segment === '' || segment === '.' || segment === '..')) {
+    throw invalid('a stream name has no empty, . or .. segments')
+  }
+  if (segments[0] === RESERVED) {
+    throw new RequestError('reserved_path', `names under ${RESERVED}/ are reserved`)
+  }
+  return name
+}
+
+function decode(raw: string): string {
+  // Node gives the bytes of a URL as latin1: beyond ASCII they would be decoded as other text.
+  if (!/^[\x21-\x7e]+$/.test(raw)) throw invalid('a stream URL is percent-encoded ASCII')
+  try {
+    return decodeURIComponent(raw)
+  } catch {
+    // Only malformed escapes and bytes that are not UTF-8 get here.
+    throw invalid('a stream URL is percent-encoded UTF-8')
+  }
+}
+
+function invalid(message: string): RequestError {
+  return new RequestError('invalid_path', message)
+}

@@ -1,0 +1,124 @@
+/**
+ * Requests as they come, headers and query, to what they ask for. PURE.
+ *
+ * What can be said of a request without knowing its stream is said here, before any work.
+ */
+import { RequestError } from '../errors.ts'
+import { DEFAULT_CONTENT_TYPE, parseContentType } from './content-type.ts'
+import { parseCursor } from './cursor.ts'
+import { parseExpiry } from './expiry.ts'
+import type { Expiry } from './expiry.ts'
+import {
+  STREAM_FORKED_FROM,
+  STREAM_FORK_OFFSET,
+  STREAM_FORK_SUB_OFFSET,
+  parseStreamClosed,
+  singleHeader,
+} from './headers.ts'
+import type { RequestHeaders } from './headers.ts'
+import { parseOffset } from './offset.ts'
+import type { OffsetRequest } from './offset.ts'
+import { parseProducerClaim } from './producer.ts'
+import type { ProducerClaim } from './producer.ts'
+import { parseStreamSeq } from './stream-seq.ts'
+
+export type CreateRequest = {
+  readonly contentType: string
+  readonly expiry: Expiry
+  readonly body: Uint8Array
+  readonly close: boolean
+}
+
+/**
+ * Reads a PUT (PROTOCOL §5.1).
+ *
+ * @throws RequestError a header is malformed; `not_supported` for a fork
+ */
+export function parseCreate(headers: RequestHeaders, body: Uint8Array): CreateRequest {
+  for (const name of [STREAM_FORKED_FROM, STREAM_FORK_OFFSET, STREAM_FORK_SUB_OFFSET]) {
+    // Ignoring it would create an empty stream where the client expects inherited data.
+    if (singleHeader(headers, name) !== undefined) {
+      throw new RequestError('not_supported', 'this server does not fork streams')
+    }
+  }
+  return {
+    contentType: parseContentTypeOf(headers) ?? DEFAULT_CONTENT_TYPE,
+    expiry: parseExpiry(headers),
+    body,
+    close: parseStreamClosed(headers),
+  }
+}
+
+export type AppendRequest = {
+  readonly contentType: string | undefined
+  readonly body: Uint8Array
+  readonly close: boolean
+  readonly producer: ProducerClaim | undefined
+  readonly streamSeq: string | undefined
+}
+
+/**
+ * Reads a POST (PROTOCOL §5.2). With an empty body the content type does not matter.
+ *
+ * @throws RequestError a header is malformed, `empty_body`, `missing_content_type`
+ */
+export function parseAppend(headers: RequestHeaders, body: Uint8Array): AppendRequest {
+  const close = parseStreamClosed(headers)
+  const producer = parseProducerClaim(headers)
+  const streamSeq = parseStreamSeq(headers)
+  if (body.length === 0) {
+    if (close) return { contentType: undefined, body, close, producer, streamSeq }
+    throw new RequestError('empty_body', 'an append needs a body, unless it closes the stream')
+  }
+  const contentType = parseContentTypeOf(headers)
+  if (contentType === undefined) {
+    throw new RequestError('missing_content_type', 'an append with a body needs a Content-Type')
+  }
+  return { contentType, body, close, producer, streamSeq }
+}
+
+function parseContentTypeOf(headers: RequestHeaders): string | undefined {
+  const value = singleHeader(headers, 'content-type')
+  return value === undefined || value === '' ? undefined : parseContentType(value)
+}
+
+export type ReadRequest = {
+  readonly mode: 'catch-up' | 'long-poll' | 'sse'
+  readonly offset: OffsetRequest
+  readonly cursor: number | undefined
+}
+
+export type Query = Readonly<Record<string, string | string[] | undefined>>
+
+/**
+ * Reads a GET (PROTOCOL §5.6-§5.8). A native `EventSource` resumes with `Last-Event-ID`, which
+ * stands above the offset its URL still carries.
+ *
+ * @throws RequestError `invalid_offset`, `offset_required`, `invalid_live_mode`
+ */
+export function parseRead(query: Query, headers: RequestHeaders): ReadRequest {
+  const mode = parseMode(query['live'])
+  const offset = singleParameter(query['offset'])
+  if (offset === undefined && mode !== 'catch-up') {
+    throw new RequestError('offset_required', 'a live read names its offset')
+  }
+  const requested = parseOffset(offset ?? '-1')
+  const lastEventId = mode === 'sse' ? singleHeader(headers, 'last-event-id') : undefined
+  const cursor = query['cursor']
+  return {
+    mode,
+    offset: lastEventId === undefined ? requested : parseOffset(lastEventId),
+    cursor: typeof cursor === 'string' ? parseCursor(cursor) : undefined,
+  }
+}
+
+function parseMode(live: Query[string]): ReadRequest['mode'] {
+  if (live === undefined) return 'catch-up'
+  if (live === 'long-poll' || live === 'sse') return live
+  throw new RequestError('invalid_live_mode', 'live is long-poll or sse')
+}
+
+function singleParameter(value: Query[string]): string | undefined {
+  if (Array.isArray(value)) throw new RequestError('invalid_offset', 'offset is given twice')
+  return value
+}
