@@ -1,0 +1,111 @@
+/**
+ * What a failed S2 call means for us.
+ *
+ * Pure. The line that matters is between "nothing was written" and "it may have been": only a
+ * failure that proves the first is a {@link LogUnavailableError} on an append.
+ */
+import {
+  FencingTokenMismatchError,
+  RangeNotSatisfiableError,
+  S2Error,
+  SeqNumMismatchError,
+} from '@s2-dev/streamstore'
+import { AppendOutcomeUnknownError, GatewayError, LogUnavailableError } from '../errors.ts'
+import {
+  AppendConflictError,
+  BeyondTailError,
+  InvalidAppendError,
+  LogStreamMissingError,
+} from './log.ts'
+
+/** Failures of the SDK's own that come before the first byte of a request is sent. */
+const NEVER_SENT = new Set([
+  'ECONNREFUSED',
+  'UND_ERR_CONNECT_TIMEOUT',
+  'CONNECTION_TIMEOUT',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+])
+
+/** S2 judges these before it looks at the records. */
+const REFUSED_UNREAD = new Set(['stream_deletion_pending', 'basin_deletion_pending'])
+
+/**
+ * Turns whatever an append threw into the error the port promises.
+ *
+ * Right only for a client that tries once: with retries the last error says nothing about the
+ * attempts before it.
+ */
+export function appendFailure(error: unknown, stream: string): Error {
+  if (error instanceof GatewayError) return error
+  if (error instanceof SeqNumMismatchError) {
+    return new AppendConflictError({ kind: 'seq_num', nextSeqNum: error.expectedSeqNum })
+  }
+  if (error instanceof FencingTokenMismatchError) {
+    return new AppendConflictError({ kind: 'fencing_token', token: error.expectedFencingToken })
+  }
+  if (!(error instanceof S2Error)) return new AppendOutcomeUnknownError(error)
+  if (isStreamMissing(error)) return new LogStreamMissingError(stream)
+  if (isTokenRefused(error)) return new LogUnavailableError(tokenRefused(error))
+  if (isTooMuch(error)) return new InvalidAppendError(error.message, { cause: error })
+  return wroteNothing(error) ? new LogUnavailableError(error) : new AppendOutcomeUnknownError(error)
+}
+
+/** Turns whatever any other call threw into the error the port promises. */
+export function readFailure(error: unknown, stream: string): Error {
+  if (error instanceof GatewayError) return error
+  if (error instanceof RangeNotSatisfiableError && error.tail !== undefined) {
+    return new BeyondTailError(error.tail.seqNum)
+  }
+  if (!(error instanceof S2Error)) return new LogUnavailableError(error)
+  if (isStreamMissing(error)) return new LogStreamMissingError(stream)
+  return new LogUnavailableError(isTokenRefused(error) ? tokenRefused(error) : error)
+}
+
+/** Tells whether the failure is S2's answer that there is no such stream in a basin it has. */
+export function isStreamMissing(error: unknown): boolean {
+  return hasCode(error, 404, 'stream_not_found')
+}
+
+/** Tells whether the failure is S2's answer that it has no such basin. */
+export function isBasinMissing(error: unknown): boolean {
+  return hasCode(error, 404, 'basin_not_found')
+}
+
+/** Tells whether a creation failed only because somebody has created the same before. */
+export function isAlreadyThere(error: unknown): boolean {
+  return hasCode(error, 409, 'resource_already_exists')
+}
+
+/**
+ * Tells whether a read session ended because its connection has gone silent.
+ *
+ * S2 sends a heartbeat at least every 15 seconds and the SDK waits for 20.
+ */
+export function isSilentConnection(error: unknown): boolean {
+  return hasCode(error, 408, 'TIMEOUT')
+}
+
+function hasCode(error: unknown, status: number, code: string): boolean {
+  return error instanceof S2Error && error.status === status && error.code === code
+}
+
+function isTokenRefused(error: S2Error): boolean {
+  return error.status === 401 || error.status === 403
+}
+
+/** The SDK uses 400 for a failed name lookup too, hence the origin. */
+function isTooMuch(error: S2Error): boolean {
+  return error.origin === 'server' && [400, 413, 422].includes(error.status)
+}
+
+function wroteNothing(error: S2Error): boolean {
+  if (error.hasNoSideEffects()) return true
+  if (error.origin === 'sdk') return error.code !== undefined && NEVER_SENT.has(error.code)
+  if (error.status === 404 || error.status === 429) return true
+  return error.status === 409 && error.code !== undefined && REFUSED_UNREAD.has(error.code)
+}
+
+function tokenRefused(error: S2Error): Error {
+  return new Error(`S2 refused the access token (${error.status})`, { cause: error })
+}

@@ -1,0 +1,234 @@
+/**
+ * The log in S2: managed, or an s2-lite.
+ *
+ * With the other `s2-*` files the only code that knows the SDK. Never retries, and lets the SDK
+ * retry nothing: who asked knows what a second attempt would mean.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { S2, type S2Basin, type S2ClientOptions, type S2Stream } from '@s2-dev/streamstore'
+import { LogUnavailableError } from '../errors.ts'
+import {
+  LOG_LIMITS,
+  checkBatch,
+  type AppendAck,
+  type AppendBatch,
+  type DurableLog,
+  type LogRecord,
+  type ReadLimits,
+  type ReadSession,
+  type ReadSessionHandlers,
+  type ReadStart,
+  type SeqNum,
+} from './log.ts'
+import { BasinGuard, PROBE_STREAM } from './s2-basin.ts'
+import { BoundedCalls } from './s2-calls.ts'
+import { appendFailure, isAlreadyThere, readFailure } from './s2-errors.ts'
+import { ReadConnections, type Lease } from './s2-readers.ts'
+import { fromS2Record, toAppendInput } from './s2-records.ts'
+import { S2ReadSession, type RecordSource } from './s2-session.ts'
+
+/** How long `close` waits for connections to end in good order. */
+const CLOSE_TIMEOUT_MS = 1000
+
+/** Where the log is and how long a call to it may take. */
+export type S2LogOptions = {
+  /** One URL for account and basin, as s2-lite has it. Without it: managed S2. */
+  readonly endpoint?: string | undefined
+  readonly accessToken: string
+  readonly basin: string
+  /** Bounds every call but a read session. */
+  readonly requestTimeoutMs: number
+  /** Bounds the connecting of read sessions. The SDK's default is 3 seconds. */
+  readonly connectTimeoutMs?: number | undefined
+}
+
+/**
+ * Opens the log and creates its basin when that is missing.
+ *
+ * Resolves even when S2 can't be reached, after `requestTimeoutMs` at the latest: the basin is
+ * then checked by the calls that follow, `ping` included.
+ *
+ * @throws S2Error the endpoint or the basin's name is none that S2 could have
+ */
+export async function openS2Log(options: S2LogOptions): Promise<DurableLog> {
+  const log = new S2Log(options)
+  try {
+    await log.ping()
+  } catch {
+    // Unreachable at start is no failure: readiness asks again.
+  }
+  return log
+}
+
+class S2Log implements DurableLog {
+  readonly description: string
+  readonly #basin: S2Basin
+  readonly #readers: ReadConnections
+  readonly #calls: BoundedCalls
+  readonly #guard: BasinGuard
+  readonly #sessions = new Set<S2ReadSession>()
+
+  constructor(options: S2LogOptions) {
+    const { basin, endpoint } = options
+    this.description = `${endpoint === undefined ? 'managed S2' : `S2 at ${endpoint}`}, basin ${basin}`
+    const client = clientOptions(options)
+    const account = new S2({
+      ...client,
+      retry: { maxAttempts: 1, appendRetryPolicy: 'noSideEffects' },
+    })
+    this.#basin = account.basin(basin)
+    this.#readers = new ReadConnections(client, basin)
+    this.#calls = new BoundedCalls(options.requestTimeoutMs)
+    const probe = this.#basin.stream(PROBE_STREAM)
+    this.#guard = new BasinGuard(
+      {
+        probe: (signal) => probe.checkTail({ signal }),
+        create: (signal) => account.basins.create({ basin }, { signal }),
+      },
+      this.#calls,
+    )
+  }
+
+  async createStream(stream: string, signal?: AbortSignal): Promise<void> {
+    // S2's default would drop records after a week, the one that describes the stream first.
+    const config = { retentionPolicy: { infinite: {} } }
+    try {
+      await this.#call(async (own) => {
+        await this.#basin.streams.create({ stream, config }, { signal: own })
+      }, signal)
+    } catch (error) {
+      if (!isAlreadyThere(error)) throw readFailure(error, stream)
+    }
+  }
+
+  async append(stream: string, batch: AppendBatch, signal?: AbortSignal): Promise<AppendAck> {
+    checkBatch(batch)
+    const handle = this.#basin.stream(stream)
+    const input = toAppendInput(batch)
+    const request = { isSent: false }
+    try {
+      const { start, end } = await this.#call((own) => {
+        request.isSent = true
+        return handle.append(input, { signal: own })
+      }, signal)
+      return { start: start.seqNum, end: end.seqNum, timestamp: end.timestamp.getTime() }
+    } catch (error) {
+      // What failed before was the check of the basin: that much is known.
+      const isUnknown = request.isSent || signal?.aborted === true
+      throw isUnknown ? appendFailure(error, stream) : readFailure(error, stream)
+    }
+  }
+
+  async checkTail(stream: string, signal?: AbortSignal): Promise<SeqNum> {
+    const handle = this.#basin.stream(stream)
+    try {
+      const { tail } = await this.#call((own) => handle.checkTail({ signal: own }), signal)
+      return tail.seqNum
+    } catch (error) {
+      throw readFailure(error, stream)
+    }
+  }
+
+  async read(
+    stream: string,
+    start: ReadStart,
+    limits: ReadLimits,
+    signal?: AbortSignal,
+  ): Promise<readonly LogRecord[]> {
+    try {
+      return await this.#call(async (own) => {
+        const page = await this.#readPage(stream, start, limits, own)
+        if (page.length > 0 || limits.maxBytes >= LOG_LIMITS.maxBatchBytes) return page
+        // S2 answers with an empty page when the first record alone is over the limit.
+        const one = { maxRecords: 1, maxBytes: LOG_LIMITS.maxBatchBytes }
+        return this.#readPage(stream, start, one, own)
+      }, signal)
+    } catch (error) {
+      throw readFailure(error, stream)
+    }
+  }
+
+  openReadSession(stream: string, from: SeqNum, handlers: ReadSessionHandlers): ReadSession {
+    let lease: Lease | undefined
+    const session = new S2ReadSession(from, handlers, {
+      open: async () => {
+        await this.#calls.run((own) => this.#guard.ready(own))
+        lease = this.#readers.lease(stream)
+        return openSource(lease.stream, from)
+      },
+      closed: (cause) => {
+        lease?.release(cause)
+        this.#sessions.delete(session)
+      },
+      failure: (cause) => readFailure(cause, stream),
+    })
+    this.#sessions.add(session)
+    return session
+  }
+
+  async ping(signal?: AbortSignal): Promise<void> {
+    try {
+      await this.#calls.run((own) => this.#guard.ping(own), signal)
+    } catch (error) {
+      throw readFailure(error, PROBE_STREAM)
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#calls.close()
+    const cause = new LogUnavailableError(new Error('the log is closed'))
+    for (const session of this.#sessions) session.end(cause)
+    const timer = new AbortController()
+    await Promise.race([
+      this.#readers.close(),
+      sleep(CLOSE_TIMEOUT_MS, undefined, { signal: timer.signal }).catch(() => undefined),
+    ])
+    timer.abort()
+  }
+
+  #call<T>(call: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    return this.#calls.run(async (own) => {
+      await this.#guard.ready(own)
+      return call(own)
+    }, signal)
+  }
+
+  async #readPage(
+    stream: string,
+    from: ReadStart,
+    limits: ReadLimits,
+    signal: AbortSignal,
+  ): Promise<readonly LogRecord[]> {
+    const { records } = await this.#basin.stream(stream).read(
+      {
+        start: { from },
+        stop: {
+          limits: {
+            count: Math.min(limits.maxRecords, LOG_LIMITS.maxBatchRecords),
+            bytes: Math.min(limits.maxBytes, LOG_LIMITS.maxBatchBytes),
+          },
+        },
+      },
+      { as: 'bytes', signal },
+    )
+    return records.map(fromS2Record)
+  }
+}
+
+async function openSource(stream: S2Stream, from: SeqNum): Promise<RecordSource> {
+  const start = { from: { seqNum: from } }
+  const session = await stream.readSession({ start }, { as: 'bytes' })
+  return {
+    reader: session.getReader(),
+    isCaughtUp: () => session.isCaughtUp(),
+    caughtUp: () => session.caughtUp(),
+  }
+}
+
+function clientOptions({ endpoint, accessToken, connectTimeoutMs }: S2LogOptions): S2ClientOptions {
+  return {
+    accessToken,
+    ...(endpoint === undefined ? {} : { endpoints: { account: endpoint, basin: endpoint } }),
+    ...(connectTimeoutMs === undefined ? {} : { connectionTimeoutMillis: connectTimeoutMs }),
+  }
+}

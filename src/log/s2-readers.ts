@@ -1,0 +1,94 @@
+/**
+ * The connections that carry read sessions.
+ *
+ * Works around two properties of the SDK's process-wide connection pool: it closes an origin's
+ * connections with the last handle, and it never gives up on a connection that went silent.
+ */
+import { S2, type S2Basin, type S2ClientOptions, type S2Stream } from '@s2-dev/streamstore'
+import { isSilentConnection } from './s2-errors.ts'
+
+/** The SDK's default. Only its being different makes a client's connections its own. */
+const STREAM_WINDOW_BYTES = 10 * 1024 * 1024
+
+/** Up to 100 sessions share a connection: the default of 10 MiB is one batch for each of ten. */
+const CONNECTION_WINDOW_BYTES = 64 * 1024 * 1024
+
+/** A stream handle lent to one read session. */
+export type Lease = {
+  readonly stream: S2Stream
+  /** Gives the handle back, with what ended the session. */
+  release(cause?: unknown): void
+}
+
+type Generation = { readonly basin: S2Basin; readonly handles: Set<S2Stream> }
+
+/** Lends stream handles for read sessions, and moves to new connections when one has died. */
+export class ReadConnections {
+  readonly #options: S2ClientOptions
+  readonly #basinName: string
+  #streamWindowBytes = STREAM_WINDOW_BYTES
+  #current: Generation
+
+  constructor(options: S2ClientOptions, basinName: string) {
+    this.#options = options
+    this.#basinName = basinName
+    this.#current = this.#open()
+  }
+
+  /** Lends a handle. The first of a generation is kept open, so that its connections stay. */
+  lease(name: string): Lease {
+    const generation = this.#current
+    const stream = generation.basin.stream(name)
+    const isAnchor = generation.handles.size === 0
+    generation.handles.add(stream)
+    return {
+      stream,
+      release: (cause) => {
+        if (isSilentConnection(cause)) this.#retire(generation)
+        if (!isAnchor && generation.handles.delete(stream)) void closeHandle(stream)
+      },
+    }
+  }
+
+  /** Closes all connections. Waits for their streams to end, which on a dead one is for ever. */
+  async close(): Promise<void> {
+    await closeAll(this.#current)
+  }
+
+  // The sessions on the connections left behind go on until they end by themselves: most of those
+  // connections may be healthy.
+  #retire(generation: Generation): void {
+    if (generation !== this.#current) return
+    this.#streamWindowBytes += 1
+    this.#current = this.#open()
+    void closeAll(generation)
+  }
+
+  #open(): Generation {
+    const client = new S2({
+      ...this.#options,
+      // Reconnecting is the caller's: the SDK's own attempts are never given back while a stream
+      // is idle.
+      retry: { maxAttempts: 1 },
+      http2: {
+        initialStreamWindowSize: this.#streamWindowBytes,
+        connectionWindowSize: CONNECTION_WINDOW_BYTES,
+      },
+    })
+    return { basin: client.basin(this.#basinName), handles: new Set() }
+  }
+}
+
+async function closeAll({ handles }: Generation): Promise<void> {
+  const closing = [...handles].map(closeHandle)
+  handles.clear()
+  await Promise.all(closing)
+}
+
+async function closeHandle(stream: S2Stream): Promise<void> {
+  try {
+    await stream.close()
+  } catch {
+    // What is left of the connection is the operating system's to time out.
+  }
+}
