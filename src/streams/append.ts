@@ -1,0 +1,176 @@
+/** Appending, closing and renewing, decided over a stream's state (PROTOCOL §5.2, §5.3). PURE. */
+import {
+  BadEpochStartError,
+  ContentTypeMismatchError,
+  ProducerGapError,
+  RequestError,
+  StaleEpochError,
+  StreamClosedError,
+  StreamNotFoundError,
+  StreamSeqRegressionError,
+  TooManyProducersError,
+} from '../errors.ts'
+import type { GatewayError } from '../errors.ts'
+import type { AppendRecord, SeqNum } from '../log/log.ts'
+import { sameContentType } from '../protocol/content-type.ts'
+import { touchThresholdMs } from '../protocol/expiry.ts'
+import { judgeProducer } from '../protocol/producer.ts'
+import type { ProducerClaim, ProducerVerdict } from '../protocol/producer.ts'
+import type { AppendRequest } from '../protocol/requests.ts'
+import { compareStreamSeq } from '../protocol/stream-seq.ts'
+import { encodeClosed, encodeData, encodeTouch } from './codec.ts'
+import { refuse } from './command.ts'
+import type { Command, Decision } from './command.ts'
+import { messagesOf } from './messages.ts'
+import { existing, offsetAt, oldestProducer } from './state.ts'
+import type { Incarnation, StreamState } from './state.ts'
+
+export type AppendAnswer = {
+  /** `duplicate`: an earlier request had this effect already. */
+  readonly kind: 'appended' | 'duplicate'
+  readonly dataTail: SeqNum
+  readonly closed: boolean
+  /** The producer's epoch and its highest accepted seq. */
+  readonly producer?: { readonly epoch: number; readonly seq: number } | undefined
+}
+
+/**
+ * How long a producer is remembered for sure once a stream knows as many as it may: PROTOCOL
+ * §5.2.1 recommends seven days.
+ */
+const PRODUCER_RETENTION_MS = 7 * 24 * 60 * 60 * 1000
+
+/**
+ * Appends a body, closes the stream, or both in one step.
+ *
+ * Refusals take the order of PROTOCOL §5.2: closed, content type, producer, `Stream-Seq`.
+ */
+export function appendCommand(request: AppendRequest): Command<AppendAnswer> {
+  return (state, now) => {
+    const stream = existing(state, now)
+    if (stream === undefined) return refuse(new StreamNotFoundError())
+    if (stream.closed) return appendToClosed(request, stream)
+    const mismatch = checkContentType(request, stream)
+    if (mismatch !== undefined) return refuse(mismatch)
+    const { producer } = request
+    if (producer !== undefined) {
+      const verdict = judgeProducer(producer, stream.producers.get(producer.id))
+      const decided = fromVerdict(verdict, producer, stream) ?? checkRoom(producer, stream, now)
+      if (decided !== undefined) return decided
+    }
+    if (isRegression(request, stream)) return refuse(new StreamSeqRegressionError())
+    return write(request, stream, state)
+  }
+}
+
+function appendToClosed(
+  { body, close, producer }: AppendRequest,
+  { closedBy, dataTail }: Incarnation,
+): Decision<AppendAnswer> {
+  const sameRequest =
+    producer === undefined
+      ? close && body.length === 0
+      : closedBy !== undefined &&
+        closedBy.id === producer.id &&
+        closedBy.epoch === producer.epoch &&
+        closedBy.seq === producer.seq
+  if (!sameRequest) return refuse(new StreamClosedError(offsetAt(dataTail)))
+  return { kind: 'answer', answer: { kind: 'duplicate', dataTail, closed: true, producer } }
+}
+
+function checkContentType(
+  { body, contentType }: AppendRequest,
+  { config }: Incarnation,
+): GatewayError | undefined {
+  if (body.length === 0) return undefined
+  const same = contentType !== undefined && sameContentType(contentType, config.contentType)
+  return same ? undefined : new ContentTypeMismatchError(config.contentType)
+}
+
+/** What a verdict other than `accepted` means for the request. */
+function fromVerdict(
+  verdict: ProducerVerdict,
+  { epoch, seq }: ProducerClaim,
+  { dataTail, closed }: Incarnation,
+): Decision<AppendAnswer> | undefined {
+  switch (verdict.kind) {
+    case 'accepted':
+      return undefined
+    case 'duplicate': {
+      const producer = { epoch, seq: verdict.lastSeq }
+      return { kind: 'answer', answer: { kind: 'duplicate', dataTail, closed, producer } }
+    }
+    case 'gap':
+      return refuse(new ProducerGapError(verdict.expectedSeq, seq))
+    case 'stale_epoch':
+      return refuse(new StaleEpochError(verdict.currentEpoch))
+    case 'bad_epoch_start':
+      return refuse(new BadEpochStartError())
+  }
+}
+
+/** A new producer pushes out the one silent longest, but never one that may still retry. */
+function checkRoom(
+  { id }: ProducerClaim,
+  { producers, config }: Incarnation,
+  now: number,
+): Decision<AppendAnswer> | undefined {
+  if (producers.has(id) || producers.size < config.maxProducers) return undefined
+  const oldest = oldestProducer(producers)
+  if (oldest !== undefined && oldest.activeAt < now - PRODUCER_RETENTION_MS) return undefined
+  return refuse(new TooManyProducersError(config.maxProducers))
+}
+
+function isRegression({ streamSeq }: AppendRequest, { streamSeq: last }: Incarnation): boolean {
+  return streamSeq !== undefined && last !== undefined && compareStreamSeq(streamSeq, last) <= 0
+}
+
+function write(
+  { body, close, producer, streamSeq }: AppendRequest,
+  { config, dataTail }: Incarnation,
+  state: StreamState,
+): Decision<AppendAnswer> {
+  const messages = messagesOf(body, config.contentType)
+  if (messages.length === 0 && body.length > 0) {
+    return refuse(new RequestError('empty_json_array', 'an append holds at least one message'))
+  }
+  const context = { checkpoint: state.checkpoint }
+  const mark = { producer, streamSeq }
+  const records: AppendRecord[] = messages.map((message, index) =>
+    // The last record carries the request's marks: a fold of a part of it changes nothing.
+    index === messages.length - 1
+      ? encodeData(message, context, mark, close)
+      : encodeData(message, context),
+  )
+  if (messages.length === 0) records.push(encodeClosed(context, mark))
+  return {
+    kind: 'write',
+    records,
+    answer: {
+      kind: 'appended',
+      dataTail: messages.length === 0 ? dataTail : state.nextSeq + messages.length,
+      closed: close,
+      producer: producer && { epoch: producer.epoch, seq: producer.seq },
+    },
+  }
+}
+
+/**
+ * Renews a sliding TTL after a read, once enough of the window has passed since the last renewal
+ * in the log: expiry allows for what was not written (PROTOCOL §5.1).
+ */
+export const touchCommand: Command<undefined> = (state, now) => {
+  const stream = existing(state, now)
+  if (stream === undefined || !isTouchDue(stream, now)) return { kind: 'answer', answer: undefined }
+  return {
+    kind: 'write',
+    records: [encodeTouch({ checkpoint: state.checkpoint })],
+    answer: undefined,
+  }
+}
+
+/** Whether a read at `now` (ms) must renew the stream's sliding TTL in the log. */
+export function isTouchDue({ config, lastActivity }: Incarnation, now: number): boolean {
+  const { expiry } = config
+  return expiry.kind === 'ttl' && now - lastActivity >= touchThresholdMs(expiry.seconds)
+}

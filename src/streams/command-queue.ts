@@ -1,0 +1,60 @@
+/** The commands that wait for their stream, each with a bound on how long it may wait. */
+import type { Clock } from '../clock.ts'
+import { AppendOutcomeUnknownError, LogUnavailableError } from '../errors.ts'
+import type { Command, Decision } from './command.ts'
+
+/** A command and the promise of its answer, which is kept exactly once. */
+export interface QueuedCommand {
+  readonly command: Command<unknown>
+  /** `writing` while a batch with its records may be on its way to the log. */
+  phase: 'waiting' | 'writing'
+  settle(decision: Decision<unknown>): void
+  fail(error: unknown): void
+}
+
+export class CommandQueue {
+  readonly #clock: Clock
+  readonly #timeoutMs: number
+  readonly #items = new Set<QueuedCommand>()
+
+  constructor(clock: Clock, timeoutMs: number) {
+    this.#clock = clock
+    this.#timeoutMs = timeoutMs
+  }
+
+  /** All that are not answered yet, in the order in which they came. */
+  waiting(): readonly QueuedCommand[] {
+    return [...this.#items]
+  }
+
+  push<Answer>(command: Command<Answer>): Promise<Answer> {
+    return new Promise<Answer>((resolve, reject) => {
+      const done = (): void => {
+        cancelTimer()
+        this.#items.delete(item)
+      }
+      const fail = (error: unknown): void => {
+        done()
+        reject(error instanceof Error ? error : new Error(String(error)))
+      }
+      const item: QueuedCommand = {
+        command,
+        phase: 'waiting',
+        settle: (decision) => {
+          if (decision.kind === 'refuse') return fail(decision.error)
+          done()
+          // The queue holds commands of all kinds; each gets what its own decision held.
+          resolve(decision.answer as Answer)
+        },
+        fail,
+      }
+      const cancelTimer = this.#clock.after(this.#timeoutMs, () => fail(timeout(item)))
+      this.#items.add(item)
+    })
+  }
+}
+
+function timeout({ phase }: QueuedCommand): Error {
+  const cause = new Error('timed out')
+  return phase === 'writing' ? new AppendOutcomeUnknownError(cause) : new LogUnavailableError(cause)
+}

@@ -1,0 +1,46 @@
+/** What readers need to know of a stream: a part of its state, as of one moment. PURE. */
+import type { SeqNum } from '../log/log.ts'
+import { expiresAt } from '../protocol/expiry.ts'
+import type { Expiry } from '../protocol/expiry.ts'
+import type { Incarnation, StreamState } from './state.ts'
+
+export type StreamView = {
+  readonly name: string
+  /** Names this life of the stream: in ETags, and to tell one from the next. */
+  readonly incarnation: string
+  readonly contentType: string
+  readonly expiry: Expiry
+  /** When the stream expires if nothing renews it, in ms; undefined when it never does. */
+  readonly expiresAt: number | undefined
+  /** Offsets before this seq num belong to an earlier incarnation. */
+  readonly base: SeqNum
+  readonly start: SeqNum
+  /** The position after the last data record. */
+  readonly dataTail: SeqNum
+  /** The position after the last record of any kind: where following begins. */
+  readonly nextSeq: SeqNum
+  readonly lastDataAt: number
+  readonly closed: boolean
+}
+
+/** The view of the stream that exists in a state. */
+export function viewOf(
+  name: string,
+  { nextSeq }: StreamState,
+  { id, config, lastActivity, base, start, dataTail, lastDataAt, closed }: Incarnation,
+): StreamView {
+  const { contentType, expiry } = config
+  return {
+    name,
+    incarnation: id,
+    contentType,
+    expiry,
+    expiresAt: expiresAt(expiry, lastActivity),
+    base,
+    start,
+    dataTail,
+    nextSeq,
+    lastDataAt,
+    closed,
+  }
+}
