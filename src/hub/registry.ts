@@ -1,0 +1,47 @@
+/** All hubs of this gateway, one per followed stream, in the only map there is of them. */
+import { Hub } from './hub.ts'
+import type { HubOptions, HubStream } from './hub.ts'
+
+export class HubRegistry {
+  readonly #options: HubOptions
+  readonly #hubs = new Map<string, Hub>()
+
+  constructor(options: Omit<HubOptions, 'onReleased'>) {
+    this.#options = {
+      ...options,
+      // Only if the map still holds that very hub: a new one may have taken its place.
+      onReleased: (hub) => {
+        if (this.#hubs.get(hub.stream.name) === hub) this.#hubs.delete(hub.stream.name)
+      },
+    }
+  }
+
+  get size(): number {
+    return this.#hubs.size
+  }
+
+  find(stream: string): Hub | undefined {
+    return this.#hubs.get(stream)
+  }
+
+  /**
+   * The hub of this stream, made when there is none. A hub of an earlier incarnation is stopped;
+   * one of a later incarnation is returned: it is the caller who is out of date.
+   */
+  acquire(stream: HubStream): Hub {
+    const found = this.#hubs.get(stream.name)
+    if (found !== undefined) {
+      const { incarnation, base } = found.stream
+      if (incarnation === stream.incarnation || base > stream.base) return found
+      found.stop('stream_deleted')
+    }
+    const hub = new Hub(stream, this.#options)
+    this.#hubs.set(stream.name, hub)
+    return hub
+  }
+
+  /** Ends every hub and its readers. */
+  shutdown(): void {
+    for (const hub of [...this.#hubs.values()]) hub.stop('shutdown')
+  }
+}

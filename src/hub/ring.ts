@@ -1,0 +1,106 @@
+/**
+ * The latest batches of a stream: a contiguous suffix of its data, bounded in records and bytes.
+ * No I/O. Subscribers are positions in it.
+ */
+import { invariant } from '../errors.ts'
+import type { SeqNum } from '../log/log.ts'
+import type { DataRecord } from '../streams/codec.ts'
+
+/** Data that arrived together; `end` is the position after it. Shared by all who read it. */
+export type Batch = { readonly records: readonly DataRecord[]; readonly end: SeqNum }
+
+export type RingLimits = { readonly maxRecords: number; readonly maxBytes: number }
+
+type Slot = { readonly batch: Batch; readonly bytes: number }
+
+export class Ring {
+  readonly #limits: RingLimits
+  #slots: Slot[] = []
+  /** Slots before this index were dropped; the array is compacted now and then. */
+  #head = 0
+  #start: SeqNum
+  #end: SeqNum
+  #records = 0
+  #bytes = 0
+
+  constructor(start: SeqNum, limits: RingLimits) {
+    this.#start = start
+    this.#end = start
+    this.#limits = limits
+  }
+
+  /** The earliest position from which the ring has everything. */
+  get start(): SeqNum {
+    return this.#start
+  }
+
+  /** The position after the latest data record. */
+  get end(): SeqNum {
+    return this.#end
+  }
+
+  /** Bytes of data held. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** Adds the next batch and drops the oldest ones over the limits, but never this one. */
+  push(batch: Batch): void {
+    const first = batch.records[0]
+    invariant(first !== undefined && first.seqNum >= this.#end, 'batches arrive in order')
+    const bytes = batch.records.reduce((sum, { body }) => sum + body.length, 0)
+    this.#slots.push({ batch, bytes })
+    this.#end = batch.end
+    this.#records += batch.records.length
+    this.#bytes += bytes
+    while (this.#isOver() && this.#slots.length - this.#head > 1) this.#drop()
+    if (this.#head > 64 && this.#head * 2 > this.#slots.length) {
+      this.#slots = this.#slots.slice(this.#head)
+      this.#head = 0
+    }
+  }
+
+  #isOver(): boolean {
+    return this.#records > this.#limits.maxRecords || this.#bytes > this.#limits.maxBytes
+  }
+
+  #drop(): void {
+    const slot = this.#slots[this.#head]
+    invariant(slot !== undefined, 'the head is a slot')
+    this.#slots[this.#head] = EMPTY_SLOT
+    this.#head += 1
+    this.#start = slot.batch.end
+    this.#records -= slot.batch.records.length
+    this.#bytes -= slot.bytes
+  }
+
+  /**
+   * The next data at a position: the rest of the batch it lies in, or the batch after it. The
+   * very same object for all who stand between two batches. Undefined at the end.
+   */
+  next(position: SeqNum): Batch | undefined {
+    invariant(position >= this.#start, 'the ring has this position')
+    const slot = this.#slots[this.#find(position)]
+    if (slot === undefined) return undefined
+    const { batch } = slot
+    const skip = batch.records.findIndex(({ seqNum }) => seqNum >= position)
+    return skip === 0 ? batch : { records: batch.records.slice(skip), end: batch.end }
+  }
+
+  /** Index of the first slot that ends after the position. */
+  #find(position: SeqNum): number {
+    // Most readers are at the latest batch.
+    let low = this.#head
+    let high = this.#slots.length
+    if (position >= (this.#slots[high - 2]?.batch.end ?? this.#start)) low = Math.max(low, high - 1)
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      const end = this.#slots[middle]?.batch.end ?? 0
+      if (end > position) high = middle
+      else low = middle + 1
+    }
+    return low
+  }
+}
+
+const EMPTY_SLOT: Slot = { batch: { records: [], end: 0 }, bytes: 0 }

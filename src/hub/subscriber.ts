@@ -1,0 +1,10 @@
+/** What a hub knows of its readers: a way to wake them and a way to end them. */
+import type { StopReason } from './machine.ts'
+
+/** A live reader, whatever its transport. It keeps its own position and asks the hub for more. */
+export interface Subscriber {
+  /** There may be something to read. Called once per batch; must not throw and must not wait. */
+  wake(): void
+  /** The hub is gone; the reader tells its client where it stood, if it can. */
+  stop(reason: StopReason): void
+}
