@@ -1,0 +1,154 @@
+/**
+ * The only reader of the environment: names, defaults, bounds and reasons, parsed once.
+ *
+ * README.md holds the same table; a test compares the two.
+ */
+import { isIPv4 } from 'node:net'
+import { z } from 'zod'
+
+const KIB = 1024
+const MIB = 1024 * KIB
+
+/** The bounds are wide; they catch slips of the pen, not judgement. */
+const milliseconds = (fallback: number, max = 24 * 60 * 60 * 1000): z.ZodType<number> =>
+  integer(fallback, 1, max)
+
+const integer = (fallback: number, min: number, max: number): z.ZodType<number> => {
+  const error = `must be a whole number from ${min} to ${max}`
+  return z
+    .string()
+    .regex(/^\d+$/, error)
+    .transform(Number)
+    .pipe(z.number().min(min, error).max(max, error))
+    .prefault(String(fallback))
+}
+
+const text = (fallback: string): z.ZodType<string> => z.string().default(fallback)
+
+const variables = z.object({
+  HOST: text('127.0.0.1'),
+  PORT: integer(4437, 0, 65_535),
+  DATA_DIR: text('./data'),
+  S2_ENDPOINT: z.url({ protocol: /^https?$/, error: 'must be an http(s) URL' }).optional(),
+  S2_ACCESS_TOKEN: z.string().optional(),
+  S2_BASIN: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9-]{6,46}[a-z0-9]$/, 'must be 8 to 48 of a-z, 0-9 and inner hyphens')
+    .optional(),
+  AUTH: z.literal('none', { error: 'must be none: no other kind is supported' }).optional(),
+  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
+
+  // Live reads.
+  HUB_IDLE_MS: milliseconds(60_000),
+  LONG_POLL_TIMEOUT_MS: milliseconds(20_000),
+  /** Proxies commonly cut connections that are silent for 30 to 60 s. */
+  SSE_HEARTBEAT_MS: milliseconds(15_000),
+  /** PROTOCOL §5.8 asks for about 60 s, so that CDNs can collapse readers. */
+  SSE_LIFETIME_MS: milliseconds(60_000),
+  /** A reader further behind than the ring reads the log through the shared chunk cache. */
+  RING_MAX_RECORDS: integer(4096, 1, 1_000_000),
+  RING_MAX_BYTES: integer(4 * MIB, KIB, 1024 * MIB),
+
+  // Appends.
+  /** What one S2 batch can hold atomically, less what records add to it. */
+  MAX_APPEND_BYTES: integer(MIB, 1, MIB),
+  /** Longer than two attempts at S2; after it a client learns what is known. */
+  APPEND_TIMEOUT_MS: milliseconds(10_000),
+  /** Bodies that wait for the log, over all streams: a slow log must not fill the memory. */
+  MAX_BUFFERED_APPEND_BYTES: integer(64 * MIB, MIB, 64 * 1024 * MIB),
+  /** Producers a new stream remembers; all must fit in one checkpoint record of 1 MiB. */
+  MAX_PRODUCERS: integer(2000, 1, 3000),
+
+  // Reads and memory.
+  CHUNK_CACHE_BYTES: integer(64 * MIB, MIB, 64 * 1024 * MIB),
+  /** A state is about 1 KiB, and some 150 bytes for each producer. */
+  MAX_OPEN_STREAMS: integer(10_000, 1, 10_000_000),
+
+  // HTTP and S2.
+  S2_TIMEOUT_MS: milliseconds(4_000),
+  MAX_HEADER_BYTES: integer(16 * KIB, KIB, MIB),
+  /** For a client to send the whole of a request; live responses are not bounded by it. */
+  REQUEST_TIMEOUT_MS: milliseconds(30_000),
+  SHUTDOWN_GRACE_MS: milliseconds(10_000),
+})
+
+type Variables = z.infer<typeof variables>
+
+/** Where the log is. */
+export type LogConfig =
+  | { readonly kind: 'embedded'; readonly directory: string }
+  | {
+      readonly kind: 's2'
+      /** Undefined for managed S2. */
+      readonly endpoint: string | undefined
+      readonly accessToken: string
+      readonly basin: string
+    }
+
+export type Config = Readonly<Variables> & { readonly log: LogConfig }
+
+/** The configuration is wrong or missing something. `message` names every problem, one a line. */
+export class ConfigError extends Error {
+  constructor(problems: readonly string[]) {
+    super(`the configuration can't be used:\n${problems.map((line) => `  - ${line}`).join('\n')}`)
+  }
+}
+
+/** s2-lite has no basin at first, and its names are nobody else's. */
+const LOCAL_BASIN = 'durable-streams'
+
+/**
+ * Reads the configuration from environment variables; an empty one counts as unset.
+ *
+ * @throws ConfigError with all problems at once
+ */
+export function loadConfig(environment: Readonly<Record<string, string | undefined>>): Config {
+  const given = Object.fromEntries(
+    Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''),
+  )
+  const parsed = variables.safeParse(given)
+  if (!parsed.success) {
+    // The values are left out: one of them may be a secret.
+    throw new ConfigError(
+      parsed.error.issues.map(({ path, message }) => `${path.join('.')} ${message}`),
+    )
+  }
+  const problems = [...missing(parsed.data)]
+  if (problems.length > 0) throw new ConfigError(problems)
+  return Object.freeze({ ...parsed.data, log: logConfig(parsed.data) })
+}
+
+/** The names, for the test that compares them with the README. */
+export const VARIABLE_NAMES: readonly string[] = Object.keys(variables.shape)
+
+function usesS2({ S2_ENDPOINT, S2_ACCESS_TOKEN }: Variables): boolean {
+  return S2_ENDPOINT !== undefined || S2_ACCESS_TOKEN !== undefined
+}
+
+function* missing(config: Variables): Generator<string> {
+  const { S2_ENDPOINT, S2_BASIN, AUTH, HOST } = config
+  if (usesS2(config) && S2_ENDPOINT === undefined && S2_BASIN === undefined) {
+    yield 'S2_BASIN is needed with managed S2: basin names are shared with all its users'
+  }
+  if (!usesS2(config) && S2_BASIN !== undefined) {
+    yield 'S2_BASIN is set, but neither S2_ENDPOINT nor S2_ACCESS_TOKEN is'
+  }
+  if (AUTH === undefined && (usesS2(config) || !isLoopback(HOST))) {
+    yield 'AUTH must be set (AUTH=none lets everybody in) unless the log is embedded and HOST is loopback'
+  }
+}
+
+function logConfig(config: Variables): LogConfig {
+  if (!usesS2(config)) return { kind: 'embedded', directory: config.DATA_DIR }
+  return {
+    kind: 's2',
+    endpoint: config.S2_ENDPOINT,
+    // s2-lite takes any token, but the SDK wants one.
+    accessToken: config.S2_ACCESS_TOKEN ?? 'none',
+    basin: config.S2_BASIN ?? LOCAL_BASIN,
+  }
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
+}

@@ -1,0 +1,136 @@
+/** A parked long-poll: one answer, when there is data or the time is up (PROTOCOL §5.7). */
+import type { Clock } from '../clock.ts'
+import { StreamNotFoundError } from '../errors.ts'
+import type { Hub, HubStream, Place } from '../hub/hub.ts'
+import type { StopReason } from '../hub/machine.ts'
+import type { Batch } from '../hub/ring.ts'
+import type { Subscriber } from '../hub/subscriber.ts'
+import { nextCursor } from '../protocol/cursor.ts'
+
+export type LongPollResult = {
+  readonly stream: HubStream
+  readonly from: number
+  readonly next: number
+  readonly upToDate: boolean
+  readonly closed: boolean
+  /** Undefined for 204: no data, because of the time or the end of the stream. */
+  readonly body: Buffer | undefined
+  /** Absent at the end of a closed stream: there is nothing to poll for. */
+  readonly cursor: number | undefined
+}
+
+export type LongPollOptions = {
+  readonly clock: Clock
+  readonly cursor: number | undefined
+  readonly timeoutMs: number
+  /** Reads the batch at a position that the hub no longer has. */
+  readonly history: (position: number) => Promise<Batch>
+}
+
+export class LongPollSubscriber implements Subscriber {
+  readonly result: Promise<LongPollResult>
+  readonly #hub: Hub
+  readonly #options: LongPollOptions
+  readonly #from: number
+  #position: number
+  #resolve: (result: LongPollResult) => void = () => undefined
+  #reject: (error: unknown) => void = () => undefined
+  #cancelTimer: (() => void) | undefined
+
+  constructor({ hub, position }: Place, options: LongPollOptions) {
+    this.#hub = hub
+    this.#from = position
+    this.#position = position
+    this.#options = options
+    this.result = new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+    this.wake()
+  }
+
+  wake(): void {
+    const next = this.#hub.next(this.#position)
+    switch (next.kind) {
+      case 'batch':
+        return this.#answer(next.batch, next)
+      case 'behind':
+        this.#readHistory().catch((error: unknown) => this.#fail(error))
+        return
+      case 'tail':
+        if (next.closed) this.#answerEmpty()
+        else this.#park()
+    }
+  }
+
+  stop(reason: StopReason): void {
+    if (reason === 'stream_deleted' || reason === 'stream_expired') {
+      return this.#fail(new StreamNotFoundError())
+    }
+    // The next poll finds a new hub, here or at another gateway.
+    this.#answerEmpty()
+  }
+
+  /** The client is gone: nobody waits for the result. */
+  abandon(): void {
+    this.#answerEmpty()
+  }
+
+  #park(): void {
+    if (this.#cancelTimer !== undefined) return
+    const { clock, timeoutMs } = this.#options
+    this.#cancelTimer = clock.after(timeoutMs, () => this.#answerEmpty())
+    this.#hub.add(this)
+  }
+
+  async #readHistory(): Promise<void> {
+    const batch = await this.#options.history(this.#position)
+    if (batch.records.length === 0) {
+      this.#position = batch.end
+      this.wake()
+      return
+    }
+    const upToDate = batch.end === this.#hub.tail
+    this.#answer(batch, { upToDate, closed: upToDate && this.#hub.closed })
+  }
+
+  #answer(batch: Batch, { upToDate, closed }: { upToDate: boolean; closed: boolean }): void {
+    this.#settle({
+      next: batch.end,
+      upToDate,
+      closed,
+      body: this.#hub.frames.body(batch.records),
+      cursor: this.#cursor(batch.end, 0),
+    })
+  }
+
+  #answerEmpty(): void {
+    const { closed, idleMs } = this.#hub
+    this.#settle({
+      next: this.#position,
+      upToDate: true,
+      closed,
+      body: undefined,
+      cursor: closed ? undefined : this.#cursor(this.#position, idleMs),
+    })
+  }
+
+  #cursor(seqNum: number, idleMs: number): number {
+    return nextCursor({ seqNum, idleMs, clientCursor: this.#options.cursor })
+  }
+
+  #settle(result: Omit<LongPollResult, 'stream' | 'from'>): void {
+    this.#leave()
+    this.#resolve({ ...result, stream: this.#hub.stream, from: this.#from })
+  }
+
+  #fail(error: unknown): void {
+    this.#leave()
+    this.#reject(error)
+  }
+
+  #leave(): void {
+    this.#cancelTimer?.()
+    this.#hub.remove(this)
+  }
+}

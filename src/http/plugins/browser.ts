@@ -1,0 +1,71 @@
+/** What browsers need: CORS, and the security headers of PROTOCOL §12.7. */
+import cors from '@fastify/cors'
+import type { FastifyInstance } from 'fastify'
+import {
+  PRODUCER_EPOCH,
+  PRODUCER_EXPECTED_SEQ,
+  PRODUCER_ID,
+  PRODUCER_RECEIVED_SEQ,
+  PRODUCER_SEQ,
+  STREAM_CLOSED,
+  STREAM_CURSOR,
+  STREAM_EXPIRES_AT,
+  STREAM_NEXT_OFFSET,
+  STREAM_SEQ,
+  STREAM_SSE_DATA_ENCODING,
+  STREAM_TTL,
+  STREAM_UP_TO_DATE,
+} from '../../protocol/headers.ts'
+
+const ALLOWED = [
+  'Authorization',
+  'Cache-Control',
+  'Content-Type',
+  'If-None-Match',
+  'Last-Event-ID',
+  STREAM_CLOSED,
+  STREAM_EXPIRES_AT,
+  STREAM_SEQ,
+  STREAM_TTL,
+  PRODUCER_ID,
+  PRODUCER_EPOCH,
+  PRODUCER_SEQ,
+]
+const EXPOSED = [
+  'ETag',
+  'Location',
+  'Retry-After',
+  STREAM_NEXT_OFFSET,
+  STREAM_CURSOR,
+  STREAM_UP_TO_DATE,
+  STREAM_CLOSED,
+  STREAM_TTL,
+  STREAM_EXPIRES_AT,
+  STREAM_SSE_DATA_ENCODING,
+  PRODUCER_EPOCH,
+  PRODUCER_SEQ,
+  PRODUCER_EXPECTED_SEQ,
+  PRODUCER_RECEIVED_SEQ,
+  'Stream-Earliest-Offset',
+]
+/** Browsers keep a preflight for at most two hours, some for less. */
+const PREFLIGHT_MAX_AGE_S = 7200
+
+export async function registerBrowser(app: FastifyInstance): Promise<void> {
+  app.addHook('onRequest', (_request, reply, done) => {
+    void reply.headers({
+      'x-content-type-options': 'nosniff',
+      'cross-origin-resource-policy': 'cross-origin',
+      // Whatever answers without a class of its own must not be stored.
+      'cache-control': 'no-store',
+    })
+    done()
+  })
+  await app.register(cors, {
+    origin: '*',
+    methods: ['GET', 'HEAD', 'PUT', 'POST', 'DELETE'],
+    allowedHeaders: ALLOWED,
+    exposedHeaders: EXPOSED,
+    maxAge: PREFLIGHT_MAX_AGE_S,
+  })
+}

@@ -1,0 +1,40 @@
+/** Leaving: once it has begun, new requests are sent to another gateway. */
+import type { FastifyInstance } from 'fastify'
+import { GatewayError } from '../../errors.ts'
+
+/** The gateway is leaving; another one, or the next, will answer. */
+export class ShuttingDownError extends GatewayError {
+  readonly code = 'shutting_down'
+  constructor() {
+    super('the gateway is shutting down')
+  }
+}
+
+export class Drain {
+  #begun = false
+
+  begin(): void {
+    this.#begun = true
+  }
+
+  get begun(): boolean {
+    return this.#begun
+  }
+
+  /** @throws ShuttingDownError once the drain has begun */
+  refuseIfBegun(): void {
+    if (this.#begun) throw new ShuttingDownError()
+  }
+}
+
+/** Refuses what arrives after the drain began, and lets no connection be used again. */
+export function registerDrain(app: FastifyInstance, drain: Drain): void {
+  app.addHook('onRequest', (request, _reply, done) => {
+    if (request.url !== '/healthz') drain.refuseIfBegun()
+    done()
+  })
+  app.addHook('onSend', (_request, reply, _payload, done) => {
+    if (drain.begun) void reply.header('connection', 'close')
+    done()
+  })
+}

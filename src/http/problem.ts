@@ -1,0 +1,130 @@
+/**
+ * Failures on the wire: RFC 9457 problem+json for people, a stable `code` and the protocol's own
+ * headers for programs. The only table from code to status.
+ */
+import { STATUS_CODES } from 'node:http'
+import { OffsetGoneError, ProducerGapError, StaleEpochError, StreamClosedError } from '../errors.ts'
+import type { ErrorCode, GatewayError } from '../errors.ts'
+import {
+  PRODUCER_EPOCH,
+  PRODUCER_EXPECTED_SEQ,
+  PRODUCER_RECEIVED_SEQ,
+  STREAM_CLOSED,
+  STREAM_NEXT_OFFSET,
+} from '../protocol/headers.ts'
+
+/** Exhaustive on purpose: a new ErrorCode does not compile until it has a status. */
+const STATUS = {
+  invalid_path: 400,
+  reserved_path: 400,
+  invalid_offset: 400,
+  offset_required: 400,
+  offset_beyond_tail: 400,
+  invalid_live_mode: 400,
+  invalid_header: 400,
+  invalid_content_type: 400,
+  missing_content_type: 400,
+  invalid_ttl: 400,
+  invalid_expires_at: 400,
+  conflicting_expiry: 400,
+  invalid_producer: 400,
+  invalid_stream_seq: 400,
+  invalid_json: 400,
+  empty_json_array: 400,
+  empty_body: 400,
+  bad_epoch_start: 400,
+  bad_request: 400,
+  stale_epoch: 403,
+  not_found: 404,
+  stream_not_found: 404,
+  method_not_allowed: 405,
+  request_timeout: 408,
+  stream_conflict: 409,
+  stream_closed: 409,
+  content_type_mismatch: 409,
+  stream_seq_regression: 409,
+  producer_gap: 409,
+  stream_gone: 410,
+  offset_gone: 410,
+  payload_too_large: 413,
+  too_many_messages: 413,
+  too_many_producers: 429,
+  headers_too_large: 431,
+  internal_error: 500,
+  not_supported: 501,
+  overloaded: 503,
+  shutting_down: 503,
+  log_unavailable: 503,
+  append_outcome_unknown: 503,
+} as const satisfies Record<ErrorCode, number>
+
+export type Problem = {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string
+}
+
+/** Shortest and longest wait we ask a refused client for; between them chance decides. */
+const RETRY_AFTER_S = { min: 1, max: 4 }
+
+/**
+ * Renders a failure. `random` in [0, 1) spreads the clients that were refused together: one
+ * `Retry-After` for all would bring them back together.
+ */
+export function toProblem(error: GatewayError, random: number): Problem {
+  const status = STATUS[error.code]
+  return problem(status, error.code, error.message, {
+    ...protocolHeaders(error),
+    ...(status === 503 || status === 429 ? { 'retry-after': retryAfter(random) } : {}),
+  })
+}
+
+/** Renders what only a bug explains. The client learns nothing of the inside. */
+export function internalProblem(): Problem {
+  return problem(500, 'internal_error', 'the gateway failed', {})
+}
+
+/** Renders a refusal that has no error class, with the status of its code. */
+export function plainProblem(code: ErrorCode, detail: string, random: number): Problem {
+  const status = STATUS[code]
+  return problem(status, code, detail, status === 503 ? { 'retry-after': retryAfter(random) } : {})
+}
+
+function problem(
+  status: number,
+  code: ErrorCode,
+  detail: string,
+  headers: Record<string, string>,
+): Problem {
+  return {
+    status,
+    headers: {
+      'content-type': 'application/problem+json',
+      'cache-control': 'no-store',
+      ...headers,
+    },
+    body: JSON.stringify({ title: STATUS_CODES[status], status, detail, code }),
+  }
+}
+
+function retryAfter(random: number): string {
+  const { min, max } = RETRY_AFTER_S
+  return String(min + Math.floor(random * (max - min + 1)))
+}
+
+/** What PROTOCOL attaches to a failure, so that clients need not read the body. */
+function protocolHeaders(error: GatewayError): Record<string, string> {
+  if (error instanceof StreamClosedError) {
+    return { [STREAM_CLOSED]: 'true', [STREAM_NEXT_OFFSET]: error.finalOffset }
+  }
+  if (error instanceof StaleEpochError) return { [PRODUCER_EPOCH]: String(error.currentEpoch) }
+  if (error instanceof ProducerGapError) {
+    return {
+      [PRODUCER_EXPECTED_SEQ]: String(error.expectedSeq),
+      [PRODUCER_RECEIVED_SEQ]: String(error.receivedSeq),
+    }
+  }
+  // No standard header for it; a client that wants to go on from there needs to know where.
+  if (error instanceof OffsetGoneError) return { 'Stream-Earliest-Offset': error.earliest }
+  return {}
+}

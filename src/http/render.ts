@@ -1,0 +1,108 @@
+/** Reads as responses: status, headers, body. PURE: the clock is an argument. */
+import { encodeBody } from '../hub/frames.ts'
+import { cacheControl, etag, matchesETag } from '../protocol/caching.ts'
+import {
+  STREAM_CLOSED,
+  STREAM_CURSOR,
+  STREAM_EXPIRES_AT,
+  STREAM_NEXT_OFFSET,
+  STREAM_TTL,
+  STREAM_UP_TO_DATE,
+} from '../protocol/headers.ts'
+import type { ReadRequest } from '../protocol/requests.ts'
+import type { ReadResult } from '../streams/service.ts'
+import { offsetAt } from '../streams/state.ts'
+import type { StreamView } from '../streams/view.ts'
+import type { LongPollResult } from './long-poll.ts'
+
+export type Headers = Record<string, string>
+
+export type Rendered = {
+  readonly status: number
+  readonly headers: Headers
+  readonly body?: Buffer
+}
+
+/** What the answer depends on besides the stream. */
+export type Asked = {
+  readonly read: ReadRequest
+  readonly ifNoneMatch: string | undefined
+  /** In ms. */
+  readonly now: number
+}
+
+/** Renders the metadata of a stream (PROTOCOL §5.5). */
+export function renderMetadata(view: StreamView): Rendered {
+  const headers: Headers = {
+    'content-type': view.contentType,
+    'cache-control': cacheControl('uncached'),
+    [STREAM_NEXT_OFFSET]: offsetAt(view.dataTail),
+  }
+  if (view.expiry.kind === 'ttl') headers[STREAM_TTL] = String(view.expiry.seconds)
+  if (view.expiry.kind === 'at') headers[STREAM_EXPIRES_AT] = view.expiry.text
+  if (view.closed) headers[STREAM_CLOSED] = 'true'
+  return { status: 200, headers }
+}
+
+/** Renders a catch-up read (PROTOCOL §5.6). */
+export function renderChunk(result: ReadResult, asked: Asked): Rendered {
+  const { view, from, next, records, upToDate } = result
+  const now = asked.read.offset.kind === 'now'
+  const closed = upToDate && view.closed
+  const kind = now ? 'now' : upToDate ? 'tail' : 'chunk'
+  const headers: Headers = {
+    'content-type': view.contentType,
+    'cache-control': cacheControl(kind, remaining(view.expiresAt, asked.now)),
+    ...progress(next, upToDate, closed),
+  }
+  const tag = rangeTag(view.incarnation, from, next, closed)
+  return revalidated(headers, now ? undefined : tag, asked.ifNoneMatch, () =>
+    encodeBody(records, view.contentType),
+  )
+}
+
+/** Renders the answer to a long-poll (PROTOCOL §5.7). */
+export function renderLongPoll(result: LongPollResult, asked: Asked): Rendered {
+  const { stream, from, next, upToDate, closed, body, cursor } = result
+  const headers = progress(next, upToDate, closed)
+  if (cursor !== undefined) headers[STREAM_CURSOR] = String(cursor)
+  if (body === undefined) {
+    headers['cache-control'] = cacheControl('long_poll_empty')
+    return { status: 204, headers }
+  }
+  const now = asked.read.offset.kind === 'now'
+  const kind = now || asked.read.cursor === undefined ? 'long_poll_unkeyed' : 'long_poll'
+  headers['content-type'] = stream.contentType
+  headers['cache-control'] = cacheControl(kind, remaining(stream.endsAt, asked.now))
+  const tag = rangeTag(stream.incarnation, from, next, closed)
+  return revalidated(headers, now ? undefined : tag, asked.ifNoneMatch, () => body)
+}
+
+/** Where a response ends, in the protocol's words. */
+function progress(next: number, upToDate: boolean, closed: boolean): Headers {
+  const headers: Headers = { [STREAM_NEXT_OFFSET]: offsetAt(next) }
+  if (upToDate) headers[STREAM_UP_TO_DATE] = 'true'
+  if (closed) headers[STREAM_CLOSED] = 'true'
+  return headers
+}
+
+function rangeTag(incarnation: string, from: number, next: number, closed: boolean): string {
+  return etag({ incarnation, start: offsetAt(from), end: offsetAt(next), closed })
+}
+
+/** 304 without a body when the client has that very response already (RFC 9110 §13.1.2). */
+function revalidated(
+  headers: Headers,
+  tag: string | undefined,
+  ifNoneMatch: string | undefined,
+  body: () => Buffer,
+): Rendered {
+  if (tag === undefined) return { status: 200, headers, body: body() }
+  const tagged = { ...headers, etag: tag }
+  if (matchesETag(ifNoneMatch, tag)) return { status: 304, headers: tagged }
+  return { status: 200, headers: tagged, body: body() }
+}
+
+function remaining(end: number | undefined, now: number): number | undefined {
+  return end === undefined ? undefined : Math.max(0, end - now)
+}

@@ -1,0 +1,61 @@
+/** The requests that change a stream: PUT, POST, DELETE (PROTOCOL §5.1-§5.4). */
+import type { FastifyPluginCallback, FastifyRequest } from 'fastify'
+import { parseAppend, parseCreate } from '../../protocol/requests.ts'
+import {
+  PRODUCER_EPOCH,
+  PRODUCER_SEQ,
+  STREAM_CLOSED,
+  STREAM_NEXT_OFFSET,
+} from '../../protocol/headers.ts'
+import type { AppendAnswer } from '../../streams/append.ts'
+import type { StreamService } from '../../streams/service.ts'
+import { offsetAt } from '../../streams/state.ts'
+import { STREAM_ROUTE, absoluteUrl, streamNameOf } from '../stream-url.ts'
+
+type Options = { readonly streams: StreamService }
+
+export const writeRoutes: FastifyPluginCallback<Options> = (app, { streams }, done) => {
+  app.put(STREAM_ROUTE, async (request, reply) => {
+    const name = streamNameOf(request)
+    const created = await streams.create(name, parseCreate(request.headers, bodyOf(request)))
+    if (created.kind === 'created') void reply.header('location', absoluteUrl(request))
+    return reply
+      .code(created.kind === 'created' ? 201 : 200)
+      .header('content-type', created.contentType)
+      .headers(position(created))
+      .send()
+  })
+
+  app.post(STREAM_ROUTE, async (request, reply) => {
+    const name = streamNameOf(request)
+    const append = parseAppend(request.headers, bodyOf(request))
+    const answer = await streams.append(name, append)
+    // PROTOCOL §5.2.1: only new data of an idempotent producer is told apart from a duplicate.
+    const stored = answer.kind === 'appended' && append.body.length > 0
+    return reply
+      .code(stored && append.producer !== undefined ? 200 : 204)
+      .headers({ ...position(answer), ...producerHeaders(answer) })
+      .send()
+  })
+
+  app.delete(STREAM_ROUTE, async (request, reply) => {
+    await streams.delete(streamNameOf(request))
+    return reply.code(204).send()
+  })
+  done()
+}
+
+/** A request without a body has none at all; to the rules it is an empty one. */
+function bodyOf({ body }: FastifyRequest): Buffer {
+  return Buffer.isBuffer(body) ? body : Buffer.alloc(0)
+}
+
+function position(answer: { dataTail: number; closed: boolean }): Record<string, string> {
+  const headers = { [STREAM_NEXT_OFFSET]: offsetAt(answer.dataTail) }
+  return answer.closed ? { ...headers, [STREAM_CLOSED]: 'true' } : headers
+}
+
+function producerHeaders({ producer }: AppendAnswer): Record<string, string> {
+  if (producer === undefined) return {}
+  return { [PRODUCER_EPOCH]: String(producer.epoch), [PRODUCER_SEQ]: String(producer.seq) }
+}

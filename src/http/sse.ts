@@ -1,0 +1,162 @@
+/**
+ * One SSE reader (PROTOCOL §5.8): a position in the hub's ring and a socket.
+ *
+ * It writes shared bytes until the socket pushes back, and goes on from its position when the
+ * socket has drained. Nothing is queued for it beyond what Node holds of one write.
+ */
+import type { ServerResponse } from 'node:http'
+import type { Clock } from '../clock.ts'
+import type { Hub, Place } from '../hub/hub.ts'
+import type { StopReason } from '../hub/machine.ts'
+import type { Batch } from '../hub/ring.ts'
+import type { Frame } from '../hub/frames.ts'
+import type { Subscriber } from '../hub/subscriber.ts'
+import { HEARTBEAT } from '../protocol/sse.ts'
+
+/** Why a reader's connection ended. */
+export type DisconnectReason = StopReason | 'stream_closed' | 'lifetime' | 'client' | 'read_failed'
+
+export type SseOptions = {
+  readonly clock: Clock
+  readonly response: ServerResponse
+  readonly cursor: number | undefined
+  readonly heartbeatMs: number
+  /** The connection ends after this, less up to a fifth, so that CDNs can collapse readers. */
+  readonly lifetimeMs: number
+  /** Reads the batch at a position that the hub no longer has. */
+  readonly history: (position: number) => Promise<Batch>
+  readonly onEnd: (reason: DisconnectReason) => void
+}
+
+/**
+ * `reading`: waits for history; `draining`: the socket is full; `following`: all written.
+ */
+type Phase = 'reading' | 'draining' | 'following' | 'ended'
+
+const LIFETIME_JITTER = 0.2
+/** How long a reader may take for its last bytes. */
+const FLUSH_MS = 10_000
+
+export class SseSubscriber implements Subscriber {
+  readonly #hub: Hub
+  readonly #options: SseOptions
+  #position: number
+  #cursor: number | undefined
+  #phase: Phase = 'following'
+  /** Whether the last event told the client that it has everything. */
+  #toldUpToDate = false
+  #cancelHeartbeat = (): void => undefined
+  #cancelLifetime = (): void => undefined
+
+  constructor({ hub, position }: Place, options: SseOptions) {
+    this.#hub = hub
+    this.#position = position
+    this.#options = options
+    this.#cursor = options.cursor
+  }
+
+  /** Sends what there is and stays. */
+  begin(): void {
+    const { clock, lifetimeMs, response } = this.#options
+    response.on('drain', () => {
+      if (this.#phase === 'draining') this.#pump()
+    })
+    response.once('close', () => this.#end('client'))
+    // A reader that went away in the same instant must not bring the process down.
+    response.on('error', () => this.#end('client'))
+    const lifetime = lifetimeMs * (1 - LIFETIME_JITTER * clock.random())
+    this.#cancelLifetime = clock.after(lifetime, () => this.#end('lifetime'))
+    this.#armHeartbeat()
+    this.#hub.add(this)
+    this.#pump()
+  }
+
+  wake(): void {
+    if (this.#phase === 'following') this.#pump()
+  }
+
+  stop(reason: StopReason): void {
+    this.#end(reason)
+  }
+
+  #pump(): void {
+    this.#phase = 'following'
+    while (this.#isFollowing()) {
+      const next = this.#hub.next(this.#position)
+      switch (next.kind) {
+        case 'batch':
+          this.#send(next.batch, next)
+          break
+        case 'behind':
+          this.#phase = 'reading'
+          this.#readHistory().catch(() => this.#end('read_failed'))
+          return
+        case 'tail':
+          return this.#atTail(next.end, next.closed)
+      }
+    }
+  }
+
+  /** Asked through a method: a write can change the phase. */
+  #isFollowing(): boolean {
+    return this.#phase === 'following'
+  }
+
+  async #readHistory(): Promise<void> {
+    const batch = await this.#options.history(this.#position)
+    if (this.#phase !== 'reading') return
+    this.#phase = 'following'
+    if (batch.records.length === 0) this.#position = batch.end
+    else {
+      const upToDate = batch.end === this.#hub.tail
+      this.#send(batch, { upToDate, closed: upToDate && this.#hub.closed })
+    }
+    if (this.#isFollowing()) this.#pump()
+  }
+
+  #send(batch: Batch, { upToDate, closed }: { upToDate: boolean; closed: boolean }): void {
+    const progress = { end: batch.end, upToDate, closed }
+    this.#write(this.#hub.frames.event(batch, progress, this.#cursor), upToDate)
+    this.#position = batch.end
+    if (closed) this.#end('stream_closed')
+  }
+
+  /** Nothing more to read: says so to a reader that does not know, or that it is the end. */
+  #atTail(end: number, closed: boolean): void {
+    if (this.#toldUpToDate && !closed) return
+    const progress = { end, upToDate: true, closed }
+    this.#write(this.#hub.frames.status(progress, this.#hub.idleMs, this.#cursor), true)
+    if (closed) this.#end('stream_closed')
+  }
+
+  #write({ bytes, cursor }: Frame, upToDate: boolean): void {
+    this.#toldUpToDate = upToDate
+    this.#cursor = cursor
+    if (!this.#options.response.write(bytes) && this.#phase === 'following') {
+      this.#phase = 'draining'
+    }
+  }
+
+  #armHeartbeat(): void {
+    const { clock, heartbeatMs, response } = this.#options
+    this.#cancelHeartbeat = clock.after(heartbeatMs, () => {
+      // A full socket has enough to send; its reader is not idle.
+      if (!response.writableNeedDrain) response.write(HEARTBEAT)
+      this.#armHeartbeat()
+    })
+  }
+
+  #end(reason: DisconnectReason): void {
+    if (this.#phase === 'ended') return
+    this.#phase = 'ended'
+    this.#cancelHeartbeat()
+    this.#cancelLifetime()
+    this.#hub.remove(this)
+    const { clock, response, onEnd } = this.#options
+    response.end()
+    // Ending waits for what is buffered; a reader that does not read would hold it for ever.
+    const cancel = clock.after(FLUSH_MS, () => response.destroy())
+    response.once('close', cancel)
+    onEnd(reason)
+  }
+}
