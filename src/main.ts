@@ -2,54 +2,39 @@
 import { buildGateway } from './app.ts'
 import type { Gateway } from './app.ts'
 import { ConfigError, loadConfig } from './config.ts'
-import type { Config, LogConfig } from './config.ts'
+import type { Config } from './config.ts'
+import { DataDirectoryError } from './log/embedded-disk-store.ts'
 import { openEmbeddedLog } from './log/embedded-log.ts'
 import type { DurableLog } from './log/log.ts'
 import { openS2Log } from './log/s2-log.ts'
 
+const EXIT_FAILURE = 1
 /** The usual exit code for a wrong use of a command. */
 const EXIT_USAGE = 2
 
-function readConfig(): Config {
-  try {
-    return loadConfig(process.env)
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error
-    process.stderr.write(`${error.message}\n`)
-    process.exit(EXIT_USAGE)
-  }
-}
-
-function openLog(log: LogConfig, config: Config): Promise<DurableLog> {
+function openLog({ log, S2_TIMEOUT_MS }: Config): Promise<DurableLog> {
   if (log.kind === 'embedded') {
     return openEmbeddedLog({ location: { kind: 'directory', path: log.directory } })
   }
   const { accessToken, basin, endpoint } = log
-  return openS2Log({
-    accessToken,
-    basin,
-    requestTimeoutMs: config.S2_TIMEOUT_MS,
-    ...(endpoint === undefined ? {} : { endpoint }),
-  })
+  return openS2Log({ accessToken, basin, endpoint, requestTimeoutMs: S2_TIMEOUT_MS })
 }
 
 /** What a newcomer needs: where it is, what it keeps data in, and what to type. */
 function greeting(url: string, { description }: DurableLog): string {
-  return [
-    `Durable Streams gateway on ${url}, ${description}`,
-    'Try:',
-    `  curl -X PUT ${url}/v1/stream/hello -H 'Content-Type: text/plain'`,
-    `  curl -X POST ${url}/v1/stream/hello -H 'Content-Type: text/plain' -d 'hello, world'`,
-    `  curl -N '${url}/v1/stream/hello?offset=-1&live=sse'`,
-    '',
-  ].join('\n')
+  return `Durable Streams gateway on ${url}, ${description}
+Try:
+  curl -X PUT ${url}/v1/stream/hello -H 'Content-Type: text/plain'
+  curl -X POST ${url}/v1/stream/hello -H 'Content-Type: text/plain' -d 'hello, world'
+  curl -N '${url}/v1/stream/hello?offset=-1&live=sse'
+`
 }
 
 function leaveOnSignal(gateway: Gateway, log: DurableLog): void {
   let leaving = false
   const leave = async (signal: string): Promise<void> => {
     // A second signal, of a person who is in a hurry, ends the process at once.
-    if (leaving) process.exit(1)
+    if (leaving) process.exit(EXIT_FAILURE)
     leaving = true
     gateway.app.log.info({ signal }, 'shutting down')
     await gateway.shutdown()
@@ -59,9 +44,27 @@ function leaveOnSignal(gateway: Gateway, log: DurableLog): void {
   for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, (name: string) => void leave(name))
 }
 
-const config = readConfig()
-const log = await openLog(config.log, config)
-const gateway = await buildGateway(config, { log })
-leaveOnSignal(gateway, log)
-const url = await gateway.app.listen({ host: config.HOST, port: config.PORT, backlog: 4096 })
-process.stdout.write(greeting(url, log))
+async function start(): Promise<void> {
+  const config = loadConfig(process.env)
+  const log = await openLog(config)
+  const gateway = await buildGateway(config, { log })
+  leaveOnSignal(gateway, log)
+  // A storm of reconnecting readers must not be dropped by the kernel before we see it.
+  const url = await gateway.app.listen({ host: config.HOST, port: config.PORT, backlog: 4096 })
+  process.stdout.write(greeting(url, log))
+}
+
+try {
+  await start()
+} catch (error) {
+  process.stderr.write(`${explain(error)}\n`)
+  process.exit(error instanceof ConfigError ? EXIT_USAGE : EXIT_FAILURE)
+}
+
+/** What the person who starts the gateway can mend needs no stack; anything else is a bug. */
+function explain(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const forPeople =
+    error instanceof ConfigError || error instanceof DataDirectoryError || 'syscall' in error
+  return forPeople ? error.message : (error.stack ?? error.message)
+}

@@ -30,6 +30,9 @@ import { S2ReadSession, type RecordSource } from './s2-session.ts'
 /** How long `close` waits for connections to end in good order. */
 const CLOSE_TIMEOUT_MS = 1000
 
+/** How long an empty stream is kept. Its seq nums begin at 0 again after that: a week is long. */
+const EMPTY_STREAM_AGE_S = 7 * 24 * 60 * 60
+
 /** Where the log is and how long a call to it may take. */
 export type S2LogOptions = {
   /** One URL for account and basin, as s2-lite has it. Without it: managed S2. */
@@ -90,8 +93,12 @@ class S2Log implements DurableLog {
   }
 
   async createStream(stream: string, signal?: AbortSignal): Promise<void> {
-    // S2's default would drop records after a week, the one that describes the stream first.
-    const config = { retentionPolicy: { infinite: {} } }
+    const config = {
+      // S2's default would drop records after a week, the one that describes the stream first.
+      retentionPolicy: { infinite: {} },
+      // A deleted stream leaves an empty one; S2 may take it once nobody holds old offsets.
+      deleteOnEmpty: { minAgeSecs: EMPTY_STREAM_AGE_S },
+    }
     try {
       await this.#call(async (own) => {
         await this.#basin.streams.create({ stream, config }, { signal: own })

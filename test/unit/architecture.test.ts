@@ -1,0 +1,117 @@
+/** Imports point one way: which layer may know which is a decision, and it is kept here. */
+import { readFileSync, readdirSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
+import { describe, expect, test } from 'vitest'
+
+const SRC = resolve(import.meta.dirname, '../../src')
+const PURE_BUILTINS = ['node:buffer', 'node:http', 'node:net']
+
+/** What the files under a prefix may import: other prefixes of src, and packages. First match. */
+const RULES: readonly { from: string; may: readonly string[] }[] = [
+  { from: 'protocol/', may: ['protocol/', 'errors.ts', 'node:buffer'] },
+  { from: 'errors.ts', may: ['protocol/offset.ts'] },
+  { from: 'clock.ts', may: [] },
+  { from: 'config.ts', may: ['zod', 'node:net'] },
+  { from: 'log/log.ts', may: [] },
+  {
+    from: 'log/s2-',
+    may: ['log/log.ts', 'log/s2-', 'errors.ts', 'clock.ts', '@s2-dev/streamstore', 'node:'],
+  },
+  {
+    from: 'log/embedded-',
+    may: [
+      'log/log.ts',
+      'log/embedded-',
+      'errors.ts',
+      'clock.ts',
+      'classic-level',
+      'lru-cache',
+      'node:',
+    ],
+  },
+  {
+    from: 'streams/',
+    may: [
+      'streams/',
+      'log/log.ts',
+      'protocol/',
+      'errors.ts',
+      'clock.ts',
+      'zod',
+      'immutable',
+      'lru-cache',
+      'node:crypto',
+    ],
+  },
+  {
+    from: 'hub/',
+    may: ['hub/', 'streams/codec.ts', 'log/log.ts', 'protocol/', 'errors.ts', 'clock.ts'],
+  },
+  {
+    from: 'http/',
+    may: [
+      'http/',
+      'hub/',
+      'streams/',
+      'protocol/',
+      'errors.ts',
+      'clock.ts',
+      'fastify',
+      '@fastify/cors',
+      ...PURE_BUILTINS,
+    ],
+  },
+  { from: 'app.ts', may: [''] },
+  { from: 'main.ts', may: [''] },
+]
+
+function sourceFiles(): string[] {
+  return readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((path) =>
+    path.endsWith('.ts'),
+  )
+}
+
+/** Imported modules: paths from src for our own, names for packages. */
+function importsOf(file: string): string[] {
+  const text = readFileSync(join(SRC, file), 'utf8')
+  return [
+    ...text.matchAll(/^(?:import|export)\s[^'"]*?from\s+'([^']+)'|^import\s+'([^']+)'/gms),
+  ].map(([, from = '', bare = '']) => {
+    const name = from === '' ? bare : from
+    return name.startsWith('.') ? relative(SRC, resolve(SRC, dirname(file), name)) : name
+  })
+}
+
+describe('layers', () => {
+  test.each(sourceFiles())('%s imports only what its layer may', (file) => {
+    const rule = RULES.find(({ from }) => file.startsWith(from))
+    expect(rule, 'every file belongs to a layer').toBeDefined()
+    const forbidden = importsOf(file).filter(
+      (name) => !rule!.may.some((allowed) => name.startsWith(allowed)),
+    )
+    expect(forbidden).toEqual([])
+  })
+
+  test('pure modules touch no clock, no chance, no timers', () => {
+    const pure = sourceFiles().filter(
+      (file) =>
+        file.startsWith('protocol/') ||
+        ['hub/machine.ts', 'hub/ring.ts', 'hub/frames.ts'].includes(file) ||
+        (file.startsWith('streams/') && readFileSync(join(SRC, file), 'utf8').includes('PURE.')),
+    )
+    const impure = pure.filter((file) =>
+      /Date\.now|Math\.random|setTimeout|setInterval|setImmediate|process\./.test(
+        readFileSync(join(SRC, file), 'utf8'),
+      ),
+    )
+    expect(pure.length).toBeGreaterThan(10)
+    expect(impure).toEqual([])
+  })
+
+  test('reads of the environment stay in main.ts', () => {
+    const readers = sourceFiles().filter((file) =>
+      readFileSync(join(SRC, file), 'utf8').includes('process.env'),
+    )
+    expect(readers).toEqual(['main.ts'])
+  })
+})

@@ -1,0 +1,112 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { ConfigError, VARIABLE_NAMES, loadConfig } from '../../src/config.ts'
+
+/** The rows of README's configuration table: name → default as it is written there. */
+function readmeTable(): Map<string, string> {
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
+  const rows = readme.matchAll(/^\| `([A-Z0-9_]+)`\s*\| (.+?)\s*\|/gm)
+  return new Map([...rows].map(([, name = '', value = '']) => [name, value]))
+}
+
+function problemsOf(environment: Record<string, string>): string[] {
+  try {
+    loadConfig(environment)
+    return []
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    return error.message.split('\n').slice(1)
+  }
+}
+
+describe('loadConfig', () => {
+  test('needs nothing: the embedded log on loopback', () => {
+    expect(loadConfig({})).toMatchObject({
+      HOST: '127.0.0.1',
+      PORT: 4437,
+      HUB_IDLE_MS: 60_000,
+      LONG_POLL_TIMEOUT_MS: 20_000,
+      LOG_LEVEL: 'info',
+      log: { kind: 'embedded', directory: './data' },
+    })
+  })
+
+  test('takes an empty variable for one that is not set', () => {
+    expect(loadConfig({ PORT: '', S2_ENDPOINT: '' })).toEqual(loadConfig({}))
+  })
+
+  test.each([
+    [
+      's2-lite by its URL, in a basin of its own',
+      { S2_ENDPOINT: 'http://127.0.0.1:8080', AUTH: 'none' },
+      {
+        kind: 's2',
+        endpoint: 'http://127.0.0.1:8080',
+        accessToken: 'none',
+        basin: 'durable-streams',
+      },
+    ],
+    [
+      'managed S2 by its token',
+      { S2_ACCESS_TOKEN: 'secret', S2_BASIN: 'my-basin', AUTH: 'none' },
+      { kind: 's2', endpoint: undefined, accessToken: 'secret', basin: 'my-basin' },
+    ],
+    [
+      'the embedded log in a directory',
+      { DATA_DIR: '/srv/streams' },
+      { kind: 'embedded', directory: '/srv/streams' },
+    ],
+  ])('chooses %s', (_name, environment, log) => {
+    expect(loadConfig(environment).log).toEqual(log)
+  })
+
+  test.each([
+    ['a port that is none', { PORT: '70000' }, /PORT must be a whole number from 0 to 65535/],
+    ['a number with a unit', { HUB_IDLE_MS: '60s' }, /HUB_IDLE_MS must be a whole number/],
+    ['an append limit over one S2 batch', { MAX_APPEND_BYTES: '2000000' }, /MAX_APPEND_BYTES/],
+    [
+      'an endpoint that is no URL',
+      { S2_ENDPOINT: 'localhost', AUTH: 'none' },
+      /S2_ENDPOINT must be/,
+    ],
+    ['a basin name S2 would refuse', { S2_BASIN: 'x' }, /S2_BASIN must be 8 to 48/],
+    ['a basin without an S2', { S2_BASIN: 'my-basin' }, /S2_BASIN is set, but neither/],
+    ['managed S2 without a basin', { S2_ACCESS_TOKEN: 't', AUTH: 'none' }, /S2_BASIN is needed/],
+    ['S2 without a word on access', { S2_ENDPOINT: 'http://127.0.0.1:1' }, /AUTH must be set/],
+    ['an open address without a word on access', { HOST: '0.0.0.0' }, /AUTH must be set/],
+    ['a kind of access that does not exist', { AUTH: 'jwt' }, /AUTH must be none/],
+    ['a log level that does not exist', { LOG_LEVEL: 'loud' }, /LOG_LEVEL/],
+  ])('refuses %s', (_name, environment, problem) => {
+    expect(problemsOf(environment)).toEqual([expect.stringMatching(problem)])
+  })
+
+  test('names every problem at once', () => {
+    const problems = problemsOf({ PORT: 'x', LOG_LEVEL: 'loud', S2_ENDPOINT: 'nowhere' })
+    expect(problems).toHaveLength(3)
+  })
+
+  test('never repeats a value, which may be a secret', () => {
+    const problems = problemsOf({ S2_ACCESS_TOKEN: 'sesame', S2_BASIN: 'sesame!', PORT: 'sesame' })
+    expect(problems.length).toBeGreaterThan(0)
+    expect(problems.join()).not.toContain('sesame')
+  })
+
+  test.each(['127.0.0.1', '127.9.9.9', '::1', 'localhost'])('takes %s for loopback', (HOST) => {
+    expect(problemsOf({ HOST })).toEqual([])
+  })
+})
+
+describe('the configuration table of README.md', () => {
+  test('has every variable and no other', () => {
+    expect([...readmeTable().keys()].sort()).toEqual([...VARIABLE_NAMES].sort())
+  })
+
+  test('gives the true defaults', () => {
+    const config: Record<string, unknown> = { ...loadConfig({}) }
+    const numbersAndNames = [...readmeTable()].filter(([name]) => config[name] !== undefined)
+    expect(numbersAndNames.length).toBeGreaterThan(15)
+    for (const [name, written] of numbersAndNames) {
+      expect(`${name} ${written}`).toBe(`${name} \`${String(config[name])}\``)
+    }
+  })
+})
