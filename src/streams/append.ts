@@ -12,7 +12,7 @@ import {
 } from '../errors.ts'
 import type { GatewayError } from '../errors.ts'
 import type { AppendRecord, SeqNum } from '../log/log.ts'
-import { sameContentType } from '../protocol/content-type.ts'
+import { DEFAULT_CONTENT_TYPE, sameContentType } from '../protocol/content-type.ts'
 import { touchThresholdMs } from '../protocol/expiry.ts'
 import { judgeProducer } from '../protocol/producer.ts'
 import type { ProducerClaim, ProducerVerdict } from '../protocol/producer.ts'
@@ -46,6 +46,8 @@ const PRODUCER_RETENTION_MS = 7 * 24 * 60 * 60 * 1000
  * Refusals take the order of PROTOCOL §5.2: closed, content type, producer, `Stream-Seq`.
  */
 export function appendCommand(request: AppendRequest): Command<AppendAnswer> {
+  // A body is only written when its content type is the stream's.
+  const messages = messagesOf(request.body, request.contentType ?? DEFAULT_CONTENT_TYPE)
   return (state, now) => {
     const stream = existing(state, now)
     if (stream === undefined) return refuse(new StreamNotFoundError())
@@ -59,7 +61,7 @@ export function appendCommand(request: AppendRequest): Command<AppendAnswer> {
       if (decided !== undefined) return decided
     }
     if (isRegression(request, stream)) return refuse(new StreamSeqRegressionError())
-    return write(request, stream, state)
+    return write({ request, messages: messages() }, stream, state)
   }
 }
 
@@ -75,7 +77,13 @@ function appendToClosed(
         closedBy.epoch === producer.epoch &&
         closedBy.seq === producer.seq
   if (!sameRequest) return refuse(new StreamClosedError(offsetAt(dataTail)))
-  return { kind: 'answer', answer: { kind: 'duplicate', dataTail, closed: true, producer } }
+  const answer = {
+    kind: 'duplicate',
+    dataTail,
+    closed: true,
+    producer: standing(producer),
+  } as const
+  return { kind: 'answer', answer }
 }
 
 function checkContentType(
@@ -126,11 +134,11 @@ function isRegression({ streamSeq }: AppendRequest, { streamSeq: last }: Incarna
 }
 
 function write(
-  { body, close, producer, streamSeq }: AppendRequest,
-  { config, dataTail }: Incarnation,
+  { request, messages }: { request: AppendRequest; messages: readonly Uint8Array[] },
+  stream: Incarnation,
   state: StreamState,
 ): Decision<AppendAnswer> {
-  const messages = messagesOf(body, config.contentType)
+  const { body, close, producer, streamSeq } = request
   if (messages.length === 0 && body.length > 0) {
     return refuse(new RequestError('empty_json_array', 'an append holds at least one message'))
   }
@@ -143,16 +151,20 @@ function write(
       : encodeData(message, context),
   )
   if (messages.length === 0) records.push(encodeClosed(context, mark))
-  return {
-    kind: 'write',
-    records,
-    answer: {
-      kind: 'appended',
-      dataTail: messages.length === 0 ? dataTail : state.nextSeq + messages.length,
-      closed: close,
-      producer: producer && { epoch: producer.epoch, seq: producer.seq },
-    },
-  }
+  const end = state.nextSeq + messages.length
+  const dataTail = messages.length === 0 ? stream.dataTail : end
+  const answer = {
+    kind: 'appended',
+    dataTail,
+    closed: close,
+    producer: standing(producer),
+  } as const
+  return { kind: 'write', records, answer }
+}
+
+/** Where a producer stands after the request that made this claim. */
+function standing(claim: ProducerClaim | undefined): AppendAnswer['producer'] {
+  return claim && { epoch: claim.epoch, seq: claim.seq }
 }
 
 /**

@@ -5,13 +5,20 @@
  * stream makes sense to a person. A record without it is data: an S2 client wrote it directly.
  * `streams/README.md` has the table of headers.
  */
-import { z } from 'zod'
 import { InvariantError } from '../errors.ts'
 import type { AppendRecord, LogRecord, RecordHeader, SeqNum } from '../log/log.ts'
 import { isJson } from '../protocol/content-type.ts'
-import type { Expiry } from '../protocol/expiry.ts'
 import { asJsonMessage } from '../protocol/json.ts'
 import type { ProducerClaim } from '../protocol/producer.ts'
+import {
+  decodeCreation,
+  decodeDeletion,
+  decodeSnapshot,
+  encodeCreation,
+  encodeDeletion,
+  encodeSnapshot,
+} from './bodies.ts'
+import type { Creation, Snapshot } from './bodies.ts'
 
 const KIND_HEADER = 'ds'
 const CHECKPOINT_HEADER = 'cp'
@@ -19,48 +26,11 @@ const OPERATION_HEADER = 'op'
 const PRODUCER_HEADER = 'producer'
 const STREAM_SEQ_HEADER = 'stream-seq'
 
-/** What a client chose when it created the stream. Never changes afterwards. */
-export type StreamConfig = {
-  readonly contentType: string
-  readonly expiry: Expiry
-  /** How many producers the stream remembers; in the log because every gateway must agree. */
-  readonly maxProducers: number
-}
-
-/** The record that begins an incarnation of a stream. */
-export type Creation = {
-  /** Names this incarnation: in its fencing token and in ETags. */
-  readonly id: string
-  readonly fencingToken: string
-  /** The first seq num that belongs to the incarnation; offsets before it are gone. */
-  readonly base: SeqNum
-  readonly config: StreamConfig
-}
-
 /** What an accepted write leaves in the stream's state besides its bytes. */
 export type WriterMark = {
   readonly producer?: ProducerClaim | undefined
   readonly streamSeq?: string | undefined
 }
-
-/** The whole state of a stream as a checkpoint stores it; undefined `stream` means none exists. */
-export type Snapshot = {
-  readonly fencingToken: string
-  readonly stream?:
-    | (Creation & {
-        readonly start: SeqNum
-        readonly dataTail: SeqNum
-        readonly lastActivity: number
-        readonly lastDataAt: number
-        readonly closed: boolean
-        readonly closedBy?: ProducerClaim | undefined
-        readonly streamSeq?: string | undefined
-        readonly producers: readonly ProducerEntry[]
-      })
-    | undefined
-}
-
-export type ProducerEntry = readonly [id: string, epoch: number, lastSeq: number, activeAt: number]
 
 /** The meaning of one record. */
 export type Entry =
@@ -97,9 +67,13 @@ export type RecordContext = {
 
 const NO_MARK: WriterMark = {}
 const NO_BODY = new Uint8Array(0)
-const utf8 = new TextDecoder('utf-8', { fatal: true })
 
-/** Says what a record means. Throws only for a control record of ours that makes no sense. */
+/**
+ * Says what a record means.
+ *
+ * @throws InvariantError it claims to be a control record of ours and can't be read. Passing over
+ *   it would let gateways of two versions disagree about the stream.
+ */
 export function decodeRecord(record: LogRecord): Entry {
   if (record.kind === 'fence') return { kind: 'fence', token: record.token }
   if (record.kind === 'trim') return { kind: 'trim', before: record.before }
@@ -109,22 +83,18 @@ export function decodeRecord(record: LogRecord): Entry {
     case undefined:
       return { kind: 'data', body, mark: NO_MARK, closes: false, foreign: true }
     case 'data':
-    case 'final':
-      return {
-        kind: 'data',
-        body,
-        mark: decodeMark(headers),
-        closes: kind === 'final',
-        foreign: false,
-      }
+    case 'final': {
+      const mark = decodeMark(headers)
+      return { kind: 'data', body, mark, closes: kind === 'final', foreign: false }
+    }
     case 'closed':
       return { kind, mark: decodeMark(headers) }
     case 'created':
-      return { kind, creation: toCreation(parseBody(creationSchema, record.seqNum, body)) }
+      return { kind, creation: decodeCreation(body) }
     case 'deleted':
-      return { kind, ...parseBody(deletedSchema, record.seqNum, body) }
+      return { kind, ...decodeDeletion(body) }
     case 'checkpoint':
-      return { kind, snapshot: toSnapshot(parseBody(snapshotSchema, record.seqNum, body)) }
+      return { kind, snapshot: decodeSnapshot(body) }
     case 'touch':
       return { kind }
     default:
@@ -155,8 +125,10 @@ export function readCheckpointPointer(record: LogRecord): SeqNum | undefined {
     case 'checkpoint':
       return record.seqNum
     default: {
-      const pointer = headerValue(record.headers, CHECKPOINT_HEADER)
-      return pointer === undefined ? undefined : Number(pointer)
+      const text = headerValue(record.headers, CHECKPOINT_HEADER)
+      const pointer = text !== undefined && /^\d+$/.test(text) ? Number(text) : Infinity
+      // An S2 client may write whatever it likes: a pointer leads back or it is none.
+      return pointer < record.seqNum ? pointer : undefined
     }
   }
 }
@@ -188,37 +160,35 @@ export function encodeData(
   mark: WriterMark = NO_MARK,
   closes = false,
 ): AppendRecord {
-  return control(closes ? 'final' : 'data', body, context, mark)
+  return ours(closes ? 'final' : 'data', body, context, mark)
 }
 
 /** Writes the record that closes a stream without data. */
 export function encodeClosed(context: RecordContext, mark: WriterMark): AppendRecord {
-  return control('closed', NO_BODY, context, mark)
+  return ours('closed', NO_BODY, context, mark)
 }
 
 /** Writes the record that renews a sliding TTL and does nothing else. */
 export function encodeTouch(context: RecordContext): AppendRecord {
-  return control('touch', NO_BODY, context)
+  return ours('touch', NO_BODY, context)
 }
 
 /** Writes the record that begins an incarnation. */
-export function encodeCreated({ config, ...rest }: Creation): AppendRecord {
-  return control('created', toJson({ v: 1, ...rest, ...config }))
+export function encodeCreated(creation: Creation): AppendRecord {
+  return ours('created', encodeCreation(creation))
 }
 
 /** Writes the tombstone. */
 export function encodeDeleted(fencingToken: string): AppendRecord {
-  return control('deleted', toJson({ v: 1, fencingToken }))
+  return ours('deleted', encodeDeletion(fencingToken))
 }
 
 /** Writes the whole state. */
-export function encodeCheckpoint({ fencingToken, stream }: Snapshot): AppendRecord {
-  const { config, ...rest } = stream ?? {}
-  const flat = stream === undefined ? undefined : { ...rest, ...config }
-  return control('checkpoint', toJson({ v: 1, fencingToken, stream: flat }))
+export function encodeCheckpoint(snapshot: Snapshot): AppendRecord {
+  return ours('checkpoint', encodeSnapshot(snapshot))
 }
 
-function control(
+function ours(
   kind: string,
   body: Uint8Array,
   context?: RecordContext,
@@ -238,76 +208,14 @@ function formatClaim({ id, epoch, seq }: ProducerClaim): string {
 }
 
 function decodeMark(headers: readonly RecordHeader[]): WriterMark {
-  // Most data records say only what they are and where the checkpoint is.
-  if (headers.length <= 2) return NO_MARK
   const claim = headerValue(headers, PRODUCER_HEADER)
-  return {
-    producer: claim === undefined ? undefined : parseClaim(claim),
-    streamSeq: headerValue(headers, STREAM_SEQ_HEADER),
-  }
+  const streamSeq = headerValue(headers, STREAM_SEQ_HEADER)
+  if (claim === undefined && streamSeq === undefined) return NO_MARK
+  return { producer: claim === undefined ? undefined : parseClaim(claim), streamSeq }
 }
 
 function parseClaim(text: string): ProducerClaim {
-  const match = /^(\d+):(\d+):(.+)$/s.exec(text)
-  const [, epoch, seq, id] = match ?? []
+  const [, epoch, seq, id] = /^(\d+):(\d+):(.+)$/s.exec(text) ?? []
   if (id === undefined) throw new InvariantError(`a producer header reads ${JSON.stringify(text)}`)
   return { id, epoch: Number(epoch), seq: Number(seq) }
-}
-
-const seqNumSchema = z.int().nonnegative()
-const expirySchema: z.ZodType<Expiry> = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('never') }),
-  z.object({ kind: z.literal('ttl'), seconds: z.int().nonnegative() }),
-  z.object({ kind: z.literal('at'), at: z.number(), text: z.string() }),
-])
-const creationSchema = z.object({
-  v: z.literal(1),
-  id: z.string(),
-  fencingToken: z.string(),
-  base: seqNumSchema,
-  contentType: z.string(),
-  expiry: expirySchema,
-  maxProducers: z.int().positive(),
-})
-const deletedSchema = z.object({ v: z.literal(1), fencingToken: z.string() })
-const claimSchema = z.object({ id: z.string(), epoch: seqNumSchema, seq: seqNumSchema })
-const snapshotSchema = z.object({
-  v: z.literal(1),
-  fencingToken: z.string(),
-  stream: creationSchema
-    .omit({ v: true })
-    .extend({
-      start: seqNumSchema,
-      dataTail: seqNumSchema,
-      lastActivity: z.number(),
-      lastDataAt: z.number(),
-      closed: z.boolean(),
-      closedBy: claimSchema.optional(),
-      streamSeq: z.string().optional(),
-      producers: z.array(z.tuple([z.string(), seqNumSchema, seqNumSchema, z.number()])),
-    })
-    .optional(),
-})
-
-function toCreation(flat: Omit<z.infer<typeof creationSchema>, 'v'>): Creation {
-  const { id, fencingToken, base, contentType, expiry, maxProducers } = flat
-  return { id, fencingToken, base, config: { contentType, expiry, maxProducers } }
-}
-
-function toSnapshot({ fencingToken, stream }: z.infer<typeof snapshotSchema>): Snapshot {
-  if (stream === undefined) return { fencingToken }
-  const { contentType: _type, expiry: _expiry, maxProducers: _max, ...rest } = stream
-  return { fencingToken, stream: { ...rest, ...toCreation(stream) } }
-}
-
-function toJson(value: unknown): Uint8Array {
-  return Buffer.from(JSON.stringify(value))
-}
-
-function parseBody<T>(schema: z.ZodType<T>, seqNum: SeqNum, body: Uint8Array): T {
-  try {
-    return schema.parse(JSON.parse(utf8.decode(body)))
-  } catch (cause) {
-    throw new InvariantError(`the control record at seq num ${seqNum} can't be read`, { cause })
-  }
 }

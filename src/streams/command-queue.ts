@@ -7,7 +7,7 @@ import type { Command, Decision } from './command.ts'
 export interface QueuedCommand {
   readonly command: Command<unknown>
   /** `writing` while a batch with its records may be on its way to the log. */
-  phase: 'waiting' | 'writing'
+  phase: 'waiting' | 'writing' | 'answered'
   settle(decision: Decision<unknown>): void
   fail(error: unknown): void
 }
@@ -22,14 +22,24 @@ export class CommandQueue {
     this.#timeoutMs = timeoutMs
   }
 
-  /** All that are not answered yet, in the order in which they came. */
-  waiting(): readonly QueuedCommand[] {
-    return [...this.#items]
+  get isEmpty(): boolean {
+    return this.#items.size === 0
+  }
+
+  /** The first that are not answered yet, at most `limit`, in the order in which they came. */
+  first(limit: number): readonly QueuedCommand[] {
+    const items: QueuedCommand[] = []
+    for (const item of this.#items) {
+      if (items.length === limit) break
+      items.push(item)
+    }
+    return items
   }
 
   push<Answer>(command: Command<Answer>): Promise<Answer> {
     return new Promise<Answer>((resolve, reject) => {
       const done = (): void => {
+        item.phase = 'answered'
         cancelTimer()
         this.#items.delete(item)
       }

@@ -4,7 +4,7 @@
  * Each command is judged against the state that the commands before it would leave. Nothing that
  * was decided here may be answered before the batch it depends on is durable.
  */
-import { GatewayError, RequestError } from '../errors.ts'
+import { RequestError } from '../errors.ts'
 import { LOG_LIMITS, meteredBytes } from '../log/log.ts'
 import type { AppendBatch, AppendRecord } from '../log/log.ts'
 import { encodeCheckpoint, withOperationId } from './codec.ts'
@@ -13,12 +13,6 @@ import type { Command, Decision } from './command.ts'
 import { apply, snapshot } from './state.ts'
 import type { StreamState } from './state.ts'
 
-/**
- * A checkpoint is due after this much: opening a stream reads the last record, then at most two
- * pages, because a page holds 1,000 records or 1 MiB and one batch may still follow.
- */
-const CHECKPOINT_RECORDS = 900
-const CHECKPOINT_BYTES = 512 * 1024
 /** What the operation id adds to a batch's first record: 2 bytes, its name and its value. */
 const OPERATION_BYTES = 64
 
@@ -29,7 +23,7 @@ export type Composition = {
   readonly decisions: readonly Decision<unknown>[]
 }
 
-type Draft = { state: StreamState; readonly records: AppendRecord[]; bytes: number }
+type Draft = { state: StreamState; bytes: number; readonly records: AppendRecord[] }
 
 /**
  * Composes the next batch from the commands that wait, in their order.
@@ -41,34 +35,43 @@ export function compose(
   commands: readonly Command<unknown>[],
   { now, operation }: { readonly now: number; readonly operation: string },
 ): Composition {
-  const draft: Draft = { state, records: [], bytes: OPERATION_BYTES }
+  const draft: Draft = { state, bytes: OPERATION_BYTES, records: [] }
   if (isCheckpointDue(state)) add(draft, [encodeCheckpoint(snapshot(state))], now)
   const decisions: Decision<unknown>[] = []
   for (const command of commands) {
-    const decision = decide(command, draft.state, now)
-    if (decision.kind === 'write' && !add(draft, decision.records, now)) {
-      // What fits in no batch at all is refused; what does not fit in this one waits.
-      if (draft.records.length > 0) break
-      decisions.push(refuse(tooLarge(decision.records)))
-      continue
-    }
+    const decision = take(command, draft, now)
+    if (decision === undefined) break
     decisions.push(decision)
-    if (decision.kind === 'write' && decision.endsBatch === true) break
+    if (decision.kind === 'write' && decision.alone === true) break
   }
   return { batch: toBatch(state, draft.records, operation), decisions }
 }
 
+/**
+ * Whether the next batch begins with a checkpoint: as soon as a page from the last one is full.
+ *
+ * So one page holds all there is from a checkpoint up to the last batch, and that batch is no
+ * longer than a second one: opening a stream reads its last record and at most two pages.
+ */
 function isCheckpointDue({ incarnation, sinceCheckpoint }: StreamState): boolean {
   const { records, bytes } = sinceCheckpoint
-  return incarnation !== undefined && (records >= CHECKPOINT_RECORDS || bytes >= CHECKPOINT_BYTES)
+  const { maxBatchRecords, maxBatchBytes } = LOG_LIMITS
+  return incarnation !== undefined && (records >= maxBatchRecords || bytes >= maxBatchBytes)
 }
 
-function decide(command: Command<unknown>, state: StreamState, now: number): Decision<unknown> {
+/** Decides a command and adds its records to the draft; undefined when it waits for the next. */
+function take(command: Command<unknown>, draft: Draft, now: number): Decision<unknown> | undefined {
+  const begun = draft.records.length > 0
   try {
-    return command(state, now)
+    const decision = command(draft.state, now)
+    if (decision.kind !== 'write') return decision
+    if (begun && decision.alone === true) return undefined
+    if (add(draft, decision.records, now)) return decision
+    // What fits in no batch at all is refused; what does not fit in this one waits.
+    return begun ? undefined : refuse(tooLarge(decision.records))
   } catch (error) {
-    if (error instanceof GatewayError) return refuse(error)
-    throw error
+    // One that breaks fails by itself, and not the others of its batch.
+    return refuse(error instanceof Error ? error : new Error(String(error)))
   }
 }
 
@@ -77,11 +80,13 @@ function add(draft: Draft, records: readonly AppendRecord[], timestamp: number):
   const bytes = records.reduce((sum, record) => sum + meteredBytes(record), draft.bytes)
   const count = draft.records.length + records.length
   if (count > LOG_LIMITS.maxBatchRecords || bytes > LOG_LIMITS.maxBatchBytes) return false
+  let { state } = draft
   for (const record of records) {
-    draft.state = apply(draft.state, { ...record, seqNum: draft.state.nextSeq, timestamp })
-    draft.records.push(record)
+    state = apply(state, { ...record, seqNum: state.nextSeq, timestamp })
   }
+  draft.state = state
   draft.bytes = bytes
+  draft.records.push(...records)
   return true
 }
 

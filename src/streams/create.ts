@@ -3,8 +3,8 @@ import { StreamConflictError, StreamNotFoundError } from '../errors.ts'
 import type { AppendRecord, SeqNum } from '../log/log.ts'
 import { sameContentType } from '../protocol/content-type.ts'
 import { sameExpiry } from '../protocol/expiry.ts'
+import type { StreamConfig } from './bodies.ts'
 import { encodeClosed, encodeCreated, encodeData, encodeDeleted } from './codec.ts'
-import type { StreamConfig } from './codec.ts'
 import { refuse } from './command.ts'
 import type { Command } from './command.ts'
 import { messagesOf } from './messages.ts'
@@ -29,9 +29,10 @@ export type CreateAnswer = {
 
 /** Creates the stream, or finds the one that the same request would have made. */
 export function createCommand(request: NewStream): Command<CreateAnswer> {
+  const messages = messagesOf(request.body, request.config.contentType)
   return (state, now) => {
     const found = existing(state, now)
-    if (found === undefined) return create(request, state)
+    if (found === undefined) return create(request, messages(), state)
     const difference = differs(found, request)
     if (difference !== undefined) return refuse(new StreamConflictError(difference))
     const { config, dataTail, closed } = found
@@ -49,19 +50,22 @@ function differs({ config, closed }: Incarnation, request: NewStream): string | 
 }
 
 function create(
-  { id, config, body, close }: NewStream,
+  { id, config, close }: NewStream,
+  messages: readonly Uint8Array[],
   state: StreamState,
 ): ReturnType<Command<CreateAnswer>> {
   const records: AppendRecord[] = []
   // An expired stream that nobody deleted still holds its records.
-  if (state.incarnation !== undefined) records.push({ kind: 'trim', before: state.nextSeq })
+  const expired = state.incarnation !== undefined
+  if (expired) records.push({ kind: 'trim', before: state.nextSeq })
   const fencingToken = incarnationToken(id)
   records.push({ kind: 'fence', token: fencingToken })
   const createdAt = state.nextSeq + records.length
-  records.push(encodeCreated({ id, fencingToken, base: state.nextSeq, config }))
+  // The last offset of the expired one is none of this one.
+  const base = expired ? state.nextSeq + 1 : state.nextSeq
+  records.push(encodeCreated({ id, fencingToken, base, config }))
 
   const context = { checkpoint: createdAt }
-  const messages = messagesOf(body, config.contentType)
   messages.forEach((message, index) => {
     const last = index === messages.length - 1
     records.push(encodeData(message, context, undefined, close && last))
@@ -79,7 +83,8 @@ function create(
  * Deletes the stream: a tombstone under a new fencing token, then nothing left before or of it.
  *
  * The batch trims its own records too, so that S2 can reclaim the empty stream; the token is
- * derived from the tail, which survives.
+ * derived from the tail, which survives. It is a batch of its own, so that the token alone tells
+ * whether it was applied.
  */
 export const deleteCommand: Command<undefined> = (state, now) => {
   if (existing(state, now) === undefined) return refuse(new StreamNotFoundError())
@@ -99,6 +104,6 @@ function bury(state: StreamState): ReturnType<Command<undefined>> {
     kind: 'write',
     records: [{ kind: 'fence', token }, encodeDeleted(token), { kind: 'trim', before: tail }],
     answer: undefined,
-    endsBatch: true,
+    alone: true,
   }
 }

@@ -13,32 +13,41 @@ const PAGE = { maxRecords: LOG_LIMITS.maxBatchRecords, maxBytes: LOG_LIMITS.maxB
 /**
  * The state at the tail, or later: sees every append acknowledged before the call.
  *
- * Normally three reads at most: the last record names a checkpoint, and between a checkpoint and
- * the tail lie at most two pages. Only records that S2 clients wrote directly can make it more.
+ * Three reads at most: the last record names a checkpoint, and between a checkpoint and the tail
+ * lie at most two pages. Only records that S2 clients wrote directly, and streams that change in
+ * the same moment, can make it more.
  */
 export async function openState(log: DurableLog, stream: string): Promise<StreamState> {
-  const last = await readLast(log, stream)
-  if (last === undefined) return huskState(await tailOf(log, stream))
-  const from = await findCheckpoint(log, stream, last)
-  // Nothing here was written by a gateway; the real token shows when an append is refused.
-  const unknown = { ...huskState(last.seqNum + 1), fencingToken: '' }
-  if (from === undefined) return unknown
-  const start = { ...EMPTY_STATE, nextSeq: from }
-  // Right after its creation, say, the last record is all there is to fold.
-  if (from === last.seqNum) return apply(start, last)
-  try {
-    return await advance(log, stream, start, last.seqNum + 1)
-  } catch (error) {
-    // Retention or a trim took the checkpoint: nothing is left to say what the stream was.
-    if (error instanceof StateLostError) return unknown
-    throw error
+  let lost: SeqNum | undefined
+  for (;;) {
+    const last = await readLast(log, stream)
+    if (!('seqNum' in last)) return last
+    const from = await findCheckpoint(log, stream, last)
+    // Nothing that is left says what the stream was: no gateway wrote it, or retention or a trim
+    // took the checkpoint. The real token shows when an append is refused.
+    if (from === undefined || from === lost) {
+      return { ...huskState(last.seqNum + 1), fencingToken: '' }
+    }
+    const start = { ...EMPTY_STATE, nextSeq: from }
+    // Right after its creation, say, the last record is all there is to fold.
+    if (from === last.seqNum) return apply(start, last)
+    try {
+      return await advance(log, stream, start, last.seqNum + 1)
+    } catch (error) {
+      if (!(error instanceof StateLostError)) throw error
+      // It was trimmed under our hands: if there is another one by now, begin again.
+      lost = from
+    }
   }
 }
 
 /**
  * Folds the records up to `tail`, or further when the log has more by now.
  *
- * @throws StateLostError records are missing between the state and what the log still holds
+ * Reads the last record of the state again, where it is known: only where that is still the same
+ * do the records after it continue the state.
+ *
+ * @throws StateLostError they do not, or some of them are missing
  */
 export async function advance(
   log: DurableLog,
@@ -47,12 +56,15 @@ export async function advance(
   tail: SeqNum,
 ): Promise<StreamState> {
   let state = from
+  let next = from.timestamp === undefined ? from.nextSeq : from.nextSeq - 1
   while (state.nextSeq < tail) {
-    const records = await log.read(stream, { seqNum: state.nextSeq }, PAGE)
+    const records = await readPage(log, stream, next)
     if (records.length === 0) throw new StateLostError()
     for (const record of records) {
-      if (record.seqNum !== state.nextSeq) throw new StateLostError()
-      state = apply(state, record)
+      if (record.seqNum !== next) throw new StateLostError()
+      if (next === state.nextSeq) state = apply(state, record)
+      else if (record.timestamp !== state.timestamp) throw new StateLostError()
+      next += 1
     }
   }
   return state
@@ -61,22 +73,35 @@ export async function advance(
 /** The records needed to go on folding are gone: the state must be opened anew. */
 export class StateLostError extends Error {}
 
-async function readLast(log: DurableLog, stream: string): Promise<LogRecord | undefined> {
+async function readPage(
+  log: DurableLog,
+  stream: string,
+  seqNum: SeqNum,
+): Promise<readonly LogRecord[]> {
   try {
-    const records = await log.read(stream, { tailOffset: 1 }, PAGE)
-    return records.at(-1)
+    return await log.read(stream, { seqNum }, PAGE)
   } catch (error) {
-    if (error instanceof BeyondTailError || error instanceof LogStreamMissingError) return undefined
+    // The log has less than it once had: S2 has reclaimed the stream.
+    if (error instanceof BeyondTailError || error instanceof LogStreamMissingError) return []
     throw error
   }
 }
 
-async function tailOf(log: DurableLog, stream: string): Promise<SeqNum> {
-  try {
-    return await log.checkTail(stream)
-  } catch (error) {
-    if (error instanceof LogStreamMissingError) return 0
-    throw error
+/** The last record, or the state of a log that has none. */
+async function readLast(log: DurableLog, stream: string): Promise<LogRecord | StreamState> {
+  for (;;) {
+    try {
+      const last = (await log.read(stream, { tailOffset: 1 }, PAGE)).at(-1)
+      if (last !== undefined) return last
+      const tail = await log.checkTail(stream)
+      // Only records that are gone after the tail was looked up are surely all there were.
+      const left = (await log.read(stream, { seqNum: tail - 1 }, PAGE)).at(-1)
+      return left ?? huskState(tail)
+    } catch (error) {
+      if (error instanceof LogStreamMissingError) return EMPTY_STATE
+      if (!(error instanceof BeyondTailError)) throw error
+      if (error.tail === 0) return EMPTY_STATE
+    }
   }
 }
 
@@ -86,33 +111,33 @@ async function findCheckpoint(
   stream: string,
   last: LogRecord,
 ): Promise<SeqNum | undefined> {
-  const pointer = readCheckpointPointer(last)
-  if (pointer !== undefined) return pointer
+  let pointer = readCheckpointPointer(last)
   let end = last.seqNum
-  while (end > 0) {
+  while (pointer === undefined && end > 0) {
     const begin = Math.max(0, end - PAGE.maxRecords)
-    const found = await lastPointer(log, stream, begin, end)
-    if (found !== undefined) return found
+    const records = await readRange(log, stream, begin, end)
+    for (const record of records) pointer = readCheckpointPointer(record) ?? pointer
+    // What was there before is trimmed.
+    if (records[0]?.seqNum !== begin) break
     end = begin
   }
-  return undefined
+  return pointer
 }
 
-async function lastPointer(
+async function readRange(
   log: DurableLog,
   stream: string,
   begin: SeqNum,
   end: SeqNum,
-): Promise<SeqNum | undefined> {
-  let pointer: SeqNum | undefined
+): Promise<readonly LogRecord[]> {
+  const found: LogRecord[] = []
   let next = begin
   while (next < end) {
-    const limits = { maxRecords: end - next, maxBytes: PAGE.maxBytes }
-    const records = await log.read(stream, { seqNum: next }, limits)
+    const records = await readPage(log, stream, next)
+    found.push(...records.filter(({ seqNum }) => seqNum < end))
     const final = records.at(-1)
-    if (final === undefined) return pointer
-    for (const record of records) pointer = readCheckpointPointer(record) ?? pointer
+    if (final === undefined) break
     next = final.seqNum + 1
   }
-  return pointer
+  return found
 }

@@ -153,7 +153,9 @@ export class StreamService {
     try {
       return await this.#chunks.read(view, from)
     } catch (error) {
-      if (error instanceof TrimmedError) this.#open(view.name).noteEarliest(error.earliest)
+      if (error instanceof TrimmedError) {
+        this.#open(view.name).noteEarliest(view.incarnation, error.earliest)
+      }
       throw error
     }
   }

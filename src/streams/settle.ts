@@ -26,7 +26,8 @@ import { readOperationId } from './codec.ts'
 const PLACE_LIMITS = { maxRecords: 3, maxBytes: LOG_LIMITS.maxBatchBytes }
 
 export type Settled =
-  | { readonly kind: 'applied'; readonly start: number; readonly timestamp: number }
+  /** `timestamp` is undefined when only the log can tell. */
+  | { readonly kind: 'applied'; readonly timestamp: number | undefined }
   /** Another writer was first, or the token has changed: nothing of the batch was written. */
   | { readonly kind: 'conflict'; readonly conflict: AppendConflict }
   /** The log has no such stream. */
@@ -34,15 +35,18 @@ export type Settled =
 
 export type SettleOptions = {
   readonly operation: string
-  /** Called after each attempt that leaves the outcome open: waits before the next one. */
-  readonly onAmbiguous: (attempt: number) => Promise<void>
+  /** Waits before each further attempt. */
+  readonly backoff: (attempt: number) => Promise<void>
+  /** Whether anybody still waits for the outcome. */
+  readonly isWanted: () => boolean
 }
 
 /**
  * Appends the batch and finds out what became of it.
  *
  * @throws LogUnavailableError the log was not reached; nothing was written
- * @throws AppendOutcomeUnknownError the stream itself is gone, and the answer with it
+ * @throws AppendOutcomeUnknownError the record that would tell is gone, or nobody waits any more:
+ *   an append that its client has given up must not be written an hour later
  */
 export async function appendSettled(
   log: DurableLog,
@@ -58,7 +62,8 @@ export async function appendSettled(
     if (!(error instanceof AppendOutcomeUnknownError)) throw error
   }
   for (let attempt = 0; ; attempt += 1) {
-    await options.onAmbiguous(attempt)
+    await options.backoff(attempt)
+    if (!options.isWanted()) throw new AppendOutcomeUnknownError(new Error('given up'))
     const settled = await tryAgain(log, stream, batch, options)
     if (settled !== undefined) return settled
   }
@@ -77,15 +82,19 @@ async function tryAgain(
     if (error instanceof AppendConflictError) {
       return whose(log, stream, batch, { operation, conflict: error.conflict })
     }
-    // The stream was there when the first copy left: what became of that copy is lost with it.
-    if (error instanceof LogStreamMissingError) throw new AppendOutcomeUnknownError(error)
+    if (error instanceof LogStreamMissingError) {
+      // Nobody has created it, most likely. Any other stream was there when the first copy left,
+      // and what became of that copy is lost with it.
+      if (batch.matchSeqNum === 0) return { kind: 'missing' }
+      throw new AppendOutcomeUnknownError(error)
+    }
     if (isTransient(error)) return undefined
     throw error
   }
 }
 
-function applied({ start, timestamp }: AppendAck): Settled {
-  return { kind: 'applied', start, timestamp }
+function applied({ timestamp }: AppendAck): Settled {
+  return { kind: 'applied', timestamp }
 }
 
 function withoutEffect(error: unknown): Settled | undefined {
@@ -101,35 +110,38 @@ function isTransient(error: unknown): boolean {
 async function whose(
   log: DurableLog,
   stream: string,
-  { records, matchSeqNum }: AppendBatch,
+  batch: AppendBatch,
   { operation, conflict }: { readonly operation: string; readonly conflict: AppendConflict },
 ): Promise<Settled | undefined> {
-  const found = await readPlace(log, stream, matchSeqNum)
-  if (found === undefined) return undefined
+  const found = await readPlace(log, stream, batch.matchSeqNum)
+  if (found === 'unreadable') return undefined
+  // The token was another one before any copy could land, and so it is for all of them.
+  if (found === 'empty') return { kind: 'conflict', conflict }
   const own = found.find((record) => readOperationId(record) === operation)
-  if (own !== undefined) {
-    return { kind: 'applied', start: matchSeqNum, timestamp: own.timestamp }
-  }
+  if (own !== undefined) return { kind: 'applied', timestamp: own.timestamp }
+  if (found[0]?.seqNum === batch.matchSeqNum) return { kind: 'conflict', conflict }
   // A tombstone trims itself away; what stays of it is its token.
-  const ownToken =
-    conflict.kind === 'fencing_token' &&
-    records.some((record) => record.kind === 'fence' && record.token === conflict.token)
-  return ownToken
-    ? { kind: 'applied', start: matchSeqNum, timestamp: 0 }
-    : { kind: 'conflict', conflict }
+  if (setsToken(batch, conflict)) return { kind: 'applied', timestamp: undefined }
+  throw new AppendOutcomeUnknownError(new Error('the record that would tell was trimmed'))
+}
+
+function setsToken({ records }: AppendBatch, conflict: AppendConflict): boolean {
+  if (conflict.kind !== 'fencing_token') return false
+  return records.some((record) => record.kind === 'fence' && record.token === conflict.token)
 }
 
 async function readPlace(
   log: DurableLog,
   stream: string,
   seqNum: SeqNum,
-): Promise<readonly LogRecord[] | undefined> {
+): Promise<readonly LogRecord[] | 'empty' | 'unreadable'> {
   try {
     return await log.read(stream, { seqNum }, PLACE_LIMITS)
   } catch (error) {
-    // Nothing is there: the token changed, so that no copy of the batch can land any more.
-    if (error instanceof BeyondTailError) return []
-    if (isTransient(error)) return undefined
+    if (error instanceof BeyondTailError && error.tail === seqNum) return 'empty'
+    if (isTransient(error)) return 'unreadable'
+    // The log has begun anew since: what it held is gone with it.
+    if (error instanceof BeyondTailError || error instanceof LogStreamMissingError) return []
     throw error
   }
 }

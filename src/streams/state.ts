@@ -11,8 +11,9 @@ import { isExpired } from '../protocol/expiry.ts'
 import { formatOffset } from '../protocol/offset.ts'
 import type { Offset } from '../protocol/offset.ts'
 import type { ProducerClaim, ProducerState } from '../protocol/producer.ts'
+import type { Creation, Snapshot, StreamConfig } from './bodies.ts'
 import { decodeRecord } from './codec.ts'
-import type { Creation, Entry, Snapshot, StreamConfig } from './codec.ts'
+import type { Entry } from './codec.ts'
 
 /** A producer's place, and when its last append was stored (ms, the log's clock). */
 export type KnownProducer = ProducerState & { readonly activeAt: number }
@@ -41,10 +42,15 @@ export type Incarnation = {
 export type StreamState = {
   /** The state covers every record before this seq num. */
   readonly nextSeq: SeqNum
+  /**
+   * Timestamp of the last of them, in ms; undefined when it was not read. A log that S2 has
+   * reclaimed and begun anew shows by another record in that place.
+   */
+  readonly timestamp: number | undefined
   readonly fencingToken: string
   /** The latest record that carries the whole state. */
   readonly checkpoint: SeqNum | undefined
-  /** What was appended after that record: when there is enough, a writer adds a checkpoint. */
+  /** The log from that record on: when there is enough, a writer adds a checkpoint. */
   readonly sinceCheckpoint: { readonly records: number; readonly bytes: number }
   /** Undefined when no stream exists at this name: never created, or deleted. */
   readonly incarnation: Incarnation | undefined
@@ -53,6 +59,7 @@ export type StreamState = {
 /** The state of a log without records. */
 export const EMPTY_STATE: StreamState = {
   nextSeq: 0,
+  timestamp: undefined,
   fencingToken: '',
   checkpoint: undefined,
   sinceCheckpoint: { records: 0, bytes: 0 },
@@ -81,6 +88,7 @@ export function apply(state: StreamState, record: LogRecord): StreamState {
   const next: StreamState = {
     ...state,
     nextSeq: record.seqNum + 1,
+    timestamp: record.timestamp,
     sinceCheckpoint: { records: records + 1, bytes: bytes + meteredBytes(record) },
   }
   return applyEntry(next, decodeRecord(record), record)
@@ -113,10 +121,10 @@ function wholeState(
   incarnation: Incarnation | undefined,
 ): StreamState {
   return {
-    nextSeq: state.nextSeq,
+    ...state,
     fencingToken,
     checkpoint: record.seqNum,
-    sinceCheckpoint: { records: 0, bytes: 0 },
+    sinceCheckpoint: { records: 1, bytes: meteredBytes(record) },
     incarnation,
   }
 }
@@ -203,7 +211,6 @@ export function snapshot({ fencingToken, incarnation }: StreamState): Snapshot {
     fencingToken,
     stream: {
       ...rest,
-      fencingToken,
       producers: [...producers].map(([id, p]) => [id, p.epoch, p.lastSeq, p.activeAt]),
     },
   }
@@ -211,7 +218,7 @@ export function snapshot({ fencingToken, incarnation }: StreamState): Snapshot {
 
 function restore({ stream }: Snapshot): Incarnation | undefined {
   if (stream === undefined) return undefined
-  const { fencingToken: _token, closedBy, streamSeq, producers, ...rest } = stream
+  const { closedBy, streamSeq, producers, ...rest } = stream
   return {
     ...rest,
     closedBy,

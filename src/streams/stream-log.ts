@@ -7,15 +7,17 @@
  */
 import { sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
-import { LogStreamMissingError } from '../log/log.ts'
-import type { AppendBatch, AppendConflict, DurableLog, LogRecord, SeqNum } from '../log/log.ts'
+import { AppendOutcomeUnknownError, LogUnavailableError } from '../errors.ts'
+import { LOG_LIMITS } from '../log/log.ts'
+import type { AppendBatch, DurableLog, LogRecord, SeqNum } from '../log/log.ts'
 import { CommandQueue } from './command-queue.ts'
 import type { QueuedCommand } from './command-queue.ts'
 import type { Command, Decision } from './command.ts'
 import { compose } from './compose.ts'
-import { StateLostError, advance, openState } from './load.ts'
+import type { Composition } from './compose.ts'
+import { KnownState } from './known-state.ts'
 import { appendSettled } from './settle.ts'
-import { EMPTY_STATE, apply } from './state.ts'
+import type { SettleOptions } from './settle.ts'
 import type { Incarnation, StreamState } from './state.ts'
 import { viewOf } from './view.ts'
 import type { StreamView } from './view.ts'
@@ -36,99 +38,54 @@ const UNKNOWN_BACKOFF_MS = 50
 /** Longest wait between two attempts of either kind. */
 const MAX_BACKOFF_MS = 1000
 
+type Outcome = 'done' | 'again' | 'lost'
+type Operation = { readonly operation: string }
+
 let operations = 0
 
 export class StreamLog {
   readonly name: string
   readonly #options: StreamLogOptions
   readonly #queue: CommandQueue
-  #state: StreamState | undefined
-  #running: Promise<StreamState> | undefined
-  #next: Promise<StreamState> | undefined
-  #pumping = false
-  #earliest: SeqNum = 0
+  readonly #state: KnownState
   readonly #tasks = new Map<string, Promise<undefined>>()
+  #pumping = false
+  #earliest: { readonly incarnation: string; readonly seqNum: SeqNum } | undefined
 
   constructor(name: string, options: StreamLogOptions) {
     this.name = name
     this.#options = options
+    this.#state = new KnownState(options.log, name)
     this.#queue = new CommandQueue(options.clock, options.commandTimeoutMs)
   }
 
-  /** The state as far as it is known here, opened when it is not: may be behind the tail. */
-  async known(): Promise<StreamState> {
-    return this.#state ?? (await this.refresh())
+  /** As {@link KnownState.known}: may be behind the tail. */
+  known(): Promise<StreamState> {
+    return this.#state.known()
   }
 
-  /**
-   * The state at the tail: sees every append acknowledged, by any gateway, before the call.
-   *
-   * Calls share a look at the log, but only one that starts after they were made.
-   */
+  /** As {@link KnownState.refresh}: at the tail. */
   refresh(): Promise<StreamState> {
-    if (this.#running === undefined) return this.#startLook()
-    this.#next ??= this.#running.then(
-      () => this.#startLook(),
-      () => this.#startLook(),
-    )
-    return this.#next
+    return this.#state.refresh()
   }
 
-  #startLook(): Promise<StreamState> {
-    this.#next = undefined
-    this.#running = this.#look().finally(() => {
-      this.#running = undefined
-    })
-    return this.#running
-  }
-
-  async #look(): Promise<StreamState> {
-    const { log } = this.#options
-    const before = this.#state
-    if (before === undefined) return this.#keep(await openState(log, this.name))
-    try {
-      const tail = await log.checkTail(this.name)
-      const state = this.#state ?? before
-      // A tail that went back means that S2 has reclaimed the stream and it began anew.
-      if (tail < before.nextSeq) return this.#replace(await openState(log, this.name))
-      return this.#keep(await advance(log, this.name, state, tail))
-    } catch (error) {
-      if (error instanceof LogStreamMissingError) return this.#replace(EMPTY_STATE)
-      if (error instanceof StateLostError) return this.#replace(await openState(log, this.name))
-      throw error
-    }
-  }
-
-  /** Takes over a state unless a later one was folded meanwhile. */
-  #keep(state: StreamState): StreamState {
-    if (this.#state === undefined || state.nextSeq > this.#state.nextSeq) this.#state = state
-    return this.#state
-  }
-
-  #replace(state: StreamState): StreamState {
-    this.#state = state
-    return state
+  /** As {@link KnownState.absorb}. */
+  absorb(records: readonly LogRecord[]): void {
+    this.#state.absorb(records)
   }
 
   /** What readers need to know, without what retention has been seen to take. */
   view(state: StreamState, incarnation: Incarnation): StreamView {
     const view = viewOf(this.name, state, incarnation)
-    const earliest = Math.min(this.#earliest, view.dataTail)
-    if (earliest <= view.start) return view
-    return { ...view, base: earliest, start: earliest }
+    if (this.#earliest?.incarnation !== incarnation.id) return view
+    const earliest = Math.min(this.#earliest.seqNum, view.dataTail)
+    return earliest <= view.start ? view : { ...view, base: earliest, start: earliest }
   }
 
-  /** Remembers that the records before a seq num are gone. */
-  noteEarliest(seqNum: SeqNum): void {
-    this.#earliest = Math.max(this.#earliest, seqNum)
-  }
-
-  /** Folds records that somebody read anyway: those that continue the state, no others. */
-  absorb(records: readonly LogRecord[]): void {
-    if (this.#state === undefined) return
-    let state = this.#state
-    for (const record of records) if (record.seqNum === state.nextSeq) state = apply(state, record)
-    this.#state = state
+  /** Remembers that the incarnation's records before a seq num are gone. */
+  noteEarliest(incarnation: string, seqNum: SeqNum): void {
+    const known = this.#earliest?.incarnation === incarnation ? this.#earliest.seqNum : 0
+    this.#earliest = { incarnation, seqNum: Math.max(known, seqNum) }
   }
 
   /**
@@ -156,64 +113,93 @@ export class StreamLog {
   async #pump(): Promise<void> {
     if (this.#pumping) return
     this.#pumping = true
-    let lost = 0
-    for (let waiting = this.#queue.waiting(); waiting.length > 0; waiting = this.#queue.waiting()) {
-      try {
-        lost = (await this.#step(waiting)) === 'lost' ? lost + 1 : 0
-        if (lost > 0) await this.#backoff(lost, LOST_BACKOFF_MS)
-      } catch (error) {
-        failTaken(waiting, error)
-      }
+    let failed = 0
+    while (!this.#queue.isEmpty) {
+      const outcome = await this.#step()
+      failed = outcome === 'done' ? 0 : failed + 1
+      if (outcome === 'lost' || failed > 1) await this.#backoff(failed, LOST_BACKOFF_MS)
     }
     this.#pumping = false
   }
 
-  /** Decides and appends one batch. After `again` and `lost` its commands are judged anew. */
-  async #step(waiting: readonly QueuedCommand[]): Promise<'done' | 'again' | 'lost'> {
-    const state = await this.known()
-    const operation = nextOperation(this.#options.gatewayId)
-    const commands = waiting.map(({ command }) => command)
-    const composed = compose(state, commands, { now: this.#options.clock.now(), operation })
-    const { batch, decisions } = composed
-    if (batch === undefined) {
-      // What writes nothing proves nothing: it counts only if the state was the latest.
-      if ((await this.refresh()) !== state) return 'again'
-      settleAll(waiting, decisions)
-      return 'done'
+  /** Answers the next commands. After `again` and `lost` they are judged anew. */
+  async #step(): Promise<Outcome> {
+    let items = this.#queue.first(LOG_LIMITS.maxBatchRecords)
+    try {
+      const state = await this.known()
+      // Anew: whoever timed out meanwhile was told that nothing was written.
+      items = this.#queue.first(LOG_LIMITS.maxBatchRecords)
+      let plan = this.#plan(state, items)
+      if (plan.batch === undefined) {
+        // What writes nothing proves nothing: it is judged by a look that began after it came.
+        const latest = await this.refresh()
+        items = items.filter(isUnanswered)
+        plan = this.#plan(latest, items)
+      }
+      if (plan.batch !== undefined) return await this.#write(plan.batch, plan, items)
+      settleAll(items, plan.decisions)
+    } catch (error) {
+      failTaken(items, error)
     }
-    const taken = waiting.slice(0, decisions.length)
+    return 'done'
+  }
+
+  #plan(state: StreamState, items: readonly QueuedCommand[]): Composition & Operation {
+    const operation = nextOperation(this.#options.gatewayId)
+    if (items.length === 0) return { batch: undefined, decisions: [], operation }
+    const commands = items.map(({ command }) => command)
+    return { ...compose(state, commands, { now: this.#options.clock.now(), operation }), operation }
+  }
+
+  async #write(
+    batch: AppendBatch,
+    { decisions, operation }: Composition & Operation,
+    items: readonly QueuedCommand[],
+  ): Promise<Outcome> {
+    const taken = items.slice(0, decisions.length)
     for (const item of taken) item.phase = 'writing'
-    const outcome = await this.#append(batch, operation)
+    // A batch may hold nothing but the checkpoint that the first command has to wait for.
+    const waiting = taken.length > 0 ? taken : items
+    const outcome = await this.#append(batch, {
+      operation,
+      backoff: (attempt) => this.#backoff(attempt, UNKNOWN_BACKOFF_MS),
+      isWanted: () => waiting.some(isUnanswered),
+    })
     if (outcome === 'done') settleAll(taken, decisions)
-    else for (const item of taken) item.phase = 'waiting'
+    else for (const item of taken.filter(isUnanswered)) item.phase = 'waiting'
     return outcome
   }
 
-  async #append(batch: AppendBatch, operation: string): Promise<'done' | 'again' | 'lost'> {
+  async #append(batch: AppendBatch, options: SettleOptions): Promise<Outcome> {
     const { log } = this.#options
-    const settled = await appendSettled(log, this.name, batch, {
-      operation,
-      onAmbiguous: (attempt) => this.#backoff(attempt, UNKNOWN_BACKOFF_MS),
-    })
+    const settled = await appendSettled(log, this.name, batch, options)
     switch (settled.kind) {
       case 'applied':
-        this.absorb(sequence(batch, settled.timestamp))
+        await this.#follow(batch, settled.timestamp)
         return 'done'
       case 'missing':
-        this.#state = EMPTY_STATE
+        this.#state.reset()
         if (batch.matchSeqNum === 0) await log.createStream(this.name)
         return 'again'
       case 'conflict':
-        await this.#learn(batch, settled.conflict)
+        await this.#state.learn(batch, settled.conflict)
         return 'lost'
     }
   }
 
-  async #learn(batch: AppendBatch, conflict: AppendConflict): Promise<void> {
-    const state = await this.refresh()
-    if (conflict.kind !== 'fencing_token' || state.nextSeq !== batch.matchSeqNum) return
-    // Nothing new explains the token: retention or a trim took the record that set it.
-    this.#state = { ...state, fencingToken: conflict.token }
+  /** Brings the state behind a batch of its own that is now in the log. */
+  async #follow({ records, matchSeqNum }: AppendBatch, timestamp: number | undefined) {
+    if (timestamp !== undefined) {
+      this.absorb(
+        records.map((record, index) => ({ ...record, seqNum: matchSeqNum + index, timestamp })),
+      )
+      return
+    }
+    try {
+      await this.refresh()
+    } catch {
+      // The batch stands whatever this look finds, and the next one will find it.
+    }
   }
 
   /** Waits a random time below a bound that doubles with each attempt, so that rivals spread. */
@@ -229,6 +215,10 @@ function nextOperation(gatewayId: string): string {
   return `${gatewayId}-${operations.toString(36)}`
 }
 
+function isUnanswered({ phase }: QueuedCommand): boolean {
+  return phase !== 'answered'
+}
+
 function settleAll(items: readonly QueuedCommand[], decisions: readonly Decision<unknown>[]): void {
   decisions.forEach((decision, index) => items[index]?.settle(decision))
 }
@@ -236,10 +226,10 @@ function settleAll(items: readonly QueuedCommand[], decisions: readonly Decision
 /** Those that were not part of the failed batch get their own try, unless there was no batch. */
 function failTaken(items: readonly QueuedCommand[], error: unknown): void {
   const taken = items.filter(({ phase }) => phase === 'writing')
-  for (const item of taken.length > 0 ? taken : items) item.fail(error)
-}
-
-/** The records as they now stand in the log. */
-function sequence({ records, matchSeqNum }: AppendBatch, timestamp: number): LogRecord[] {
-  return records.map((record, index) => ({ ...record, seqNum: matchSeqNum + index, timestamp }))
+  for (const item of taken) item.fail(error)
+  if (taken.length > 0) return
+  // Of these nothing was on its way, whatever became of a checkpoint before them.
+  const certain =
+    error instanceof AppendOutcomeUnknownError ? new LogUnavailableError(error) : error
+  for (const item of items) item.fail(certain)
 }

@@ -1,0 +1,155 @@
+/**
+ * The bodies of the records that carry a stream's whole state: its creation, its deletion, and
+ * checkpoints. PURE.
+ *
+ * JSON, so that `s2 read` shows them to a person. A checkpoint's producers follow as one line
+ * each, `<epoch>:<seq>:<last active, ms>:<id>`: unlike JSON, that never grows an id by escapes,
+ * and so 3,000 producers always fit in one record.
+ */
+import { z } from 'zod'
+import { InvariantError } from '../errors.ts'
+import type { SeqNum } from '../log/log.ts'
+import type { Expiry } from '../protocol/expiry.ts'
+import type { ProducerClaim } from '../protocol/producer.ts'
+
+/** What a client chose when it created the stream. Never changes afterwards. */
+export type StreamConfig = {
+  readonly contentType: string
+  readonly expiry: Expiry
+  /** How many producers the stream remembers; in the log because every gateway must agree. */
+  readonly maxProducers: number
+}
+
+/** The record that begins an incarnation of a stream. */
+export type Creation = {
+  /** Names this incarnation: in its fencing token and in ETags. */
+  readonly id: string
+  readonly fencingToken: string
+  /** The first seq num that belongs to the incarnation; offsets before it are gone. */
+  readonly base: SeqNum
+  readonly config: StreamConfig
+}
+
+/** The whole state of a stream as a checkpoint stores it; undefined `stream` means none exists. */
+export type Snapshot = {
+  readonly fencingToken: string
+  readonly stream?: StreamSnapshot | undefined
+}
+
+export type StreamSnapshot = Omit<Creation, 'fencingToken'> & {
+  readonly start: SeqNum
+  readonly dataTail: SeqNum
+  readonly lastActivity: number
+  readonly lastDataAt: number
+  readonly closed: boolean
+  readonly closedBy?: ProducerClaim | undefined
+  readonly streamSeq?: string | undefined
+  readonly producers: readonly ProducerEntry[]
+}
+
+export type ProducerEntry = readonly [id: string, epoch: number, lastSeq: number, activeAt: number]
+
+const seqNum = z.int().nonnegative()
+const expirySchema: z.ZodType<Expiry> = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('never') }),
+  z.object({ kind: z.literal('ttl'), seconds: z.int().nonnegative() }),
+  z.object({ kind: z.literal('at'), at: z.number(), text: z.string() }),
+])
+const streamSchema = z.object({
+  id: z.string(),
+  base: seqNum,
+  contentType: z.string(),
+  expiry: expirySchema,
+  maxProducers: z.int().positive(),
+})
+const creationSchema = streamSchema.extend({ v: z.literal(1), fencingToken: z.string() })
+const deletedSchema = z.object({ v: z.literal(1), fencingToken: z.string() })
+const snapshotSchema = z.object({
+  v: z.literal(1),
+  fencingToken: z.string(),
+  stream: streamSchema
+    .extend({
+      start: seqNum,
+      dataTail: seqNum,
+      lastActivity: z.number(),
+      lastDataAt: z.number(),
+      closed: z.boolean(),
+      closedBy: z.object({ id: z.string(), epoch: seqNum, seq: seqNum }).optional(),
+      streamSeq: z.string().optional(),
+    })
+    .optional(),
+})
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+export function encodeCreation({ config, ...rest }: Creation): Uint8Array {
+  return Buffer.from(JSON.stringify({ v: 1, ...rest, ...config }))
+}
+
+/** @throws InvariantError */
+export function decodeCreation(body: Uint8Array): Creation {
+  return readable('creation', () => {
+    const flat = creationSchema.parse(JSON.parse(utf8.decode(body)))
+    return { ...identity(flat), fencingToken: flat.fencingToken }
+  })
+}
+
+export function encodeDeletion(fencingToken: string): Uint8Array {
+  return Buffer.from(JSON.stringify({ v: 1, fencingToken }))
+}
+
+/** @throws InvariantError */
+export function decodeDeletion(body: Uint8Array): { readonly fencingToken: string } {
+  return readable('tombstone', () => {
+    const { fencingToken } = deletedSchema.parse(JSON.parse(utf8.decode(body)))
+    return { fencingToken }
+  })
+}
+
+export function encodeSnapshot({ fencingToken, stream }: Snapshot): Uint8Array {
+  if (stream === undefined) return Buffer.from(JSON.stringify({ v: 1, fencingToken }))
+  const { config, producers, ...rest } = stream
+  const head = JSON.stringify({ v: 1, fencingToken, stream: { ...rest, ...config } })
+  const lines = producers.map(
+    ([id, epoch, lastSeq, activeAt]) => `\n${epoch}:${lastSeq}:${activeAt}:${id}`,
+  )
+  return Buffer.from(head + lines.join(''))
+}
+
+/** @throws InvariantError */
+export function decodeSnapshot(body: Uint8Array): Snapshot {
+  return readable('checkpoint', () => {
+    const [head = '', ...lines] = utf8.decode(body).split('\n')
+    const { fencingToken, stream } = snapshotSchema.parse(JSON.parse(head))
+    if (stream === undefined) return { fencingToken }
+    const { contentType: _type, expiry: _expiry, maxProducers: _max, ...rest } = stream
+    const producers = lines.map(decodeProducer)
+    return { fencingToken, stream: { ...rest, ...identity(stream), producers } }
+  })
+}
+
+const PRODUCER = /^(\d+):(\d+):(\d+):(.+)$/
+
+function decodeProducer(line: string): ProducerEntry {
+  const [, epoch, lastSeq, activeAt, id] = PRODUCER.exec(line) ?? []
+  if (id === undefined) throw new Error(`a producer reads ${JSON.stringify(line)}`)
+  return [id, Number(epoch), Number(lastSeq), Number(activeAt)]
+}
+
+function identity({
+  id,
+  base,
+  contentType,
+  expiry,
+  maxProducers,
+}: z.infer<typeof streamSchema>): Omit<Creation, 'fencingToken'> {
+  return { id, base, config: { contentType, expiry, maxProducers } }
+}
+
+function readable<T>(what: string, decode: () => T): T {
+  try {
+    return decode()
+  } catch (cause) {
+    throw new InvariantError(`a ${what} record in the log can't be read`, { cause })
+  }
+}

@@ -1,0 +1,93 @@
+/**
+ * The state of one stream as this gateway knows it, and the ways to bring it up to the tail.
+ *
+ * A cache of the log: it may be behind at any time, and is never ahead of what is durable.
+ */
+import { LogStreamMissingError } from '../log/log.ts'
+import type { AppendBatch, AppendConflict, DurableLog, LogRecord } from '../log/log.ts'
+import { StateLostError, advance, openState } from './load.ts'
+import { SharedLook } from './shared-look.ts'
+import { EMPTY_STATE, apply } from './state.ts'
+import type { StreamState } from './state.ts'
+
+export class KnownState {
+  readonly #log: DurableLog
+  readonly #stream: string
+  readonly #looks = new SharedLook(() => this.#look())
+  #state: StreamState | undefined
+
+  constructor(log: DurableLog, stream: string) {
+    this.#log = log
+    this.#stream = stream
+  }
+
+  /** The state as far as it is known here, opened when it is not: may be behind the tail. */
+  async known(): Promise<StreamState> {
+    return this.#state ?? (await this.refresh())
+  }
+
+  /**
+   * The state at the tail: sees every append acknowledged, by any gateway, before the call.
+   *
+   * Calls share a look at the log, but only one that starts after they were made.
+   */
+  refresh(): Promise<StreamState> {
+    return this.#looks.take()
+  }
+
+  async #look(): Promise<StreamState> {
+    const before = this.#state
+    if (before === undefined) return this.#keep(await this.#open())
+    try {
+      const tail = await this.#log.checkTail(this.#stream)
+      // A tail that went back means that S2 has reclaimed the stream and it began anew.
+      if (tail < before.nextSeq) return this.#replace(await this.#open())
+      const state = this.#state ?? before
+      return this.#keep(await advance(this.#log, this.#stream, state, tail))
+    } catch (error) {
+      if (error instanceof LogStreamMissingError) return this.#replace(EMPTY_STATE)
+      if (error instanceof StateLostError) return this.#replace(await this.#open())
+      throw error
+    }
+  }
+
+  #open(): Promise<StreamState> {
+    return openState(this.#log, this.#stream)
+  }
+
+  /** Takes over a state unless a later one was folded meanwhile. */
+  #keep(state: StreamState): StreamState {
+    if (this.#state === undefined || state.nextSeq > this.#state.nextSeq) this.#state = state
+    return this.#state
+  }
+
+  #replace(state: StreamState): StreamState {
+    this.#state = state
+    return state
+  }
+
+  /** Folds records that are in the log: those that continue the state, no others. */
+  absorb(records: readonly LogRecord[]): void {
+    if (this.#state === undefined) return
+    let state = this.#state
+    for (const record of records) if (record.seqNum === state.nextSeq) state = apply(state, record)
+    this.#state = state
+  }
+
+  /** The log has said that it has no such stream. */
+  reset(): void {
+    this.#state = EMPTY_STATE
+  }
+
+  /** Learns what made the log refuse a batch that was judged by the state. */
+  async learn(batch: AppendBatch, conflict: AppendConflict): Promise<void> {
+    const isNews = ({ nextSeq, fencingToken }: StreamState): boolean =>
+      nextSeq !== batch.matchSeqNum || fencingToken !== batch.fencingToken
+    if (isNews(await this.refresh())) return
+    // Nothing new explains it: S2 may have reclaimed the stream, and it grew to the same length.
+    const opened = this.#replace(await this.#open())
+    if (isNews(opened) || conflict.kind === 'seq_num') return
+    // Nor does all that is left: retention or a trim took the record that set the token.
+    this.#replace({ ...opened, fencingToken: conflict.token })
+  }
+}

@@ -1,0 +1,181 @@
+import { describe, expect, test } from 'vitest'
+import { LogUnavailableError } from '../../../src/errors.ts'
+import type { AppendRecord, DurableLog } from '../../../src/log/log.ts'
+import { ChunkReader, TrimmedError, endsBefore } from '../../../src/streams/chunks.ts'
+import type { Chunk, ChunkSource } from '../../../src/streams/chunks.ts'
+import { encodeTouch } from '../../../src/streams/codec.ts'
+import { STREAM, appendRaw, bytes, foreign, memoryLog, spied, text } from './builders.ts'
+
+const CACHE_BYTES = 16 * 1024 * 1024
+const source = (dataTail: number, incarnation = 'i1'): ChunkSource => {
+  return { name: STREAM, incarnation, contentType: 'text/plain', dataTail }
+}
+const bodies = ({ records }: Chunk): string[] => records.map(({ body }) => text(body))
+
+/** A log of `count` records, each with its seq num as its body. */
+async function logOf(count: number, size = 0): Promise<DurableLog> {
+  const log = await memoryLog()
+  await log.createStream(STREAM)
+  for (let from = 0; from < count; from += 500) {
+    const records = Array.from({ length: Math.min(500, count - from) }, (_, index) =>
+      foreign(`${from + index}`.padStart(size)),
+    )
+    await appendRaw(log, records, '')
+  }
+  return log
+}
+
+function reader(inner: DurableLog, cacheBytes = CACHE_BYTES) {
+  const { log, calls } = spied(inner)
+  return { chunks: new ChunkReader(log, cacheBytes), calls }
+}
+
+describe('ChunkReader', () => {
+  test.each([
+    ['ends on the grid', 0, 2500, 1000],
+    ['ends on the grid from anywhere', 990, 2500, 1000],
+    ['ends one further from a corner of the grid', 1000, 2500, 2000],
+    ['never reaches past the tail', 2000, 2100, 2100],
+    ['never reaches past an older tail', 0, 10, 10],
+  ])('%s', async (_name, from, tail, end) => {
+    const { chunks } = reader(await logOf(2500))
+    const chunk = await chunks.read(source(tail), from)
+    expect(chunk.end).toBe(end)
+    expect(chunk.records.map(({ seqNum }) => seqNum)).toEqual(
+      Array.from({ length: end - from }, (_, index) => from + index),
+    )
+    expect(bodies(chunk)[0]).toBe(`${from}`)
+  })
+
+  test('is one read for all who ask at the same time and later', async () => {
+    const { chunks, calls } = reader(await logOf(2500))
+    const asked = await Promise.all(Array.from({ length: 50 }, () => chunks.read(source(2500), 0)))
+    asked.push(await chunks.read(source(2500), 0))
+    expect(new Set(asked).size).toBe(1)
+    expect(calls).toEqual(['read'])
+  })
+
+  test('reads again what the tail cut short, once there is more', async () => {
+    const { chunks, calls } = reader(await logOf(1500))
+    expect(bodies(await chunks.read(source(5), 0))).toHaveLength(5)
+    expect(bodies(await chunks.read(source(7), 0))).toHaveLength(7)
+    expect(bodies(await chunks.read(source(1500), 0))).toHaveLength(1000)
+    // A chunk that is complete serves those who know of more, and of no less.
+    expect(bodies(await chunks.read(source(1200), 0))).toHaveLength(1000)
+    expect(calls).toHaveLength(3)
+    expect(bodies(await chunks.read(source(8), 0))).toHaveLength(8)
+  })
+
+  test('keeps a chunk that the tail meets exactly on the grid', async () => {
+    const { chunks, calls } = reader(await logOf(1000))
+    await chunks.read(source(1000), 0)
+    await chunks.read(source(1000), 0)
+    expect(calls).toHaveLength(1)
+  })
+
+  test('keeps the lives of a stream apart', async () => {
+    const { chunks, calls } = reader(await logOf(1000))
+    await chunks.read(source(1000, 'i1'), 0)
+    await chunks.read(source(1000, 'i2'), 0)
+    expect(calls).toHaveLength(2)
+  })
+
+  test('is no longer than a page of the log, and goes on from there', async () => {
+    const { chunks } = reader(await logOf(1000, 2000))
+    const first = await chunks.read(source(1000), 0)
+    expect(first.end).toBeGreaterThan(100)
+    expect(first.end).toBeLessThan(1000)
+    const second = await chunks.read(source(1000), first.end)
+    expect(second.records[0]?.seqNum).toBe(first.end)
+  })
+
+  test('holds data only, and may hold none', async () => {
+    const log = await memoryLog()
+    await log.createStream(STREAM)
+    const touch: AppendRecord = encodeTouch({ checkpoint: 0 })
+    await appendRaw(log, [touch, touch, foreign('a'), touch, foreign('b')], '')
+    const { chunks } = reader(log)
+    expect(await chunks.read(source(2), 0)).toEqual({ records: [], end: 2 })
+    expect(bodies(await chunks.read(source(5), 0))).toEqual(['a', 'b'])
+  })
+
+  test('shows what S2 clients wrote into a JSON stream as JSON', async () => {
+    const log = await memoryLog()
+    await log.createStream(STREAM)
+    await appendRaw(log, [foreign('no "json"')], '')
+    const { chunks } = reader(log)
+    const chunk = await chunks.read({ ...source(1), contentType: 'application/json' }, 0)
+    expect(bodies(chunk)).toEqual(['"no \\"json\\""'])
+  })
+
+  test.each([
+    ['what comes after the position', 3, 6, 5],
+    ['the position itself', 4, 6, 5],
+    ['everything up to the tail', 0, 5, 5],
+  ])('says from where the stream is left when %s was trimmed', async (_name, from, tail, left) => {
+    const log = await logOf(5)
+    await appendRaw(log, [{ kind: 'trim', before: 5 }, foreign('x')], '')
+    const { chunks } = reader(log)
+    const error = await chunks.read(source(tail), from).catch((caught: unknown) => caught)
+    expect(error).toEqual(new TrimmedError(left))
+    expect((error as TrimmedError).earliest).toBe(left)
+  })
+
+  test.each([
+    ['began anew', () => logOf(2)],
+    ['is gone', () => memoryLog()],
+  ])('counts all as trimmed when the log %s', async (_name, log) => {
+    const { chunks } = reader(await log())
+    await expect(chunks.read(source(9), 5)).rejects.toEqual(new TrimmedError(9))
+  })
+
+  test('forgets a read that failed', async () => {
+    const inner = await logOf(5)
+    let failures = 1
+    const { log } = spied(inner, {
+      read: (...args) => {
+        failures -= 1
+        return failures < 0 ? inner.read(...args) : Promise.reject(new LogUnavailableError())
+      },
+    })
+    const chunks = new ChunkReader(log, CACHE_BYTES)
+    const asked = [chunks.read(source(5), 0), chunks.read(source(5), 0)]
+    expect(await Promise.allSettled(asked)).toMatchObject([
+      { status: 'rejected' },
+      { status: 'rejected' },
+    ])
+    expect(bodies(await chunks.read(source(5), 0))).toEqual(['0', '1', '2', '3', '4'])
+  })
+
+  test('keeps no more than its bound', async () => {
+    // A chunk of 1000 small records counts some 130 KiB.
+    const { chunks, calls } = reader(await logOf(3000), 300 * 1024)
+    for (const from of [0, 1000, 2000]) await chunks.read(source(3000), from)
+    expect(calls).toHaveLength(3)
+    await chunks.read(source(3000), 2000)
+    expect(calls).toHaveLength(3)
+    await chunks.read(source(3000), 0)
+    expect(calls).toHaveLength(4)
+  })
+})
+
+describe('endsBefore', () => {
+  test('is sure only when the grid ends before the tail', () => {
+    expect([endsBefore(0, 1000), endsBefore(0, 1001), endsBefore(999, 1001)]).toEqual([
+      false,
+      true,
+      true,
+    ])
+    expect(endsBefore(1000, 1999)).toBe(false)
+  })
+})
+
+test('a body is what was written', async () => {
+  const log = await memoryLog()
+  await log.createStream(STREAM)
+  const body = Uint8Array.from({ length: 256 }, (_, index) => index)
+  await appendRaw(log, [{ kind: 'data', headers: [], body }, foreign('')], '')
+  const { chunks } = reader(log)
+  const { records } = await chunks.read(source(2), 0)
+  expect(records.map((record) => Buffer.from(record.body))).toEqual([Buffer.from(body), bytes('')])
+})

@@ -1,0 +1,190 @@
+import { describe, expect, test } from 'vitest'
+import { InvariantError } from '../../../src/errors.ts'
+import { LOG_LIMITS, meteredBytes } from '../../../src/log/log.ts'
+import type { AppendRecord, RecordHeader } from '../../../src/log/log.ts'
+import type { Creation, Snapshot } from '../../../src/streams/bodies.ts'
+import {
+  decodeRecord,
+  encodeCheckpoint,
+  encodeClosed,
+  encodeCreated,
+  encodeData,
+  encodeDeleted,
+  encodeTouch,
+  readCheckpointPointer,
+  readOperationId,
+  toDataRecord,
+  withOperationId,
+} from '../../../src/streams/codec.ts'
+import type { Entry } from '../../../src/streams/codec.ts'
+import { NOW, bytes, text } from './builders.ts'
+
+const context = { checkpoint: 1 }
+const claim = { id: 'a:b "c" é', epoch: 2, seq: Number.MAX_SAFE_INTEGER }
+const creation: Creation = {
+  id: 'i1',
+  fencingToken: 'o:i1',
+  base: 7,
+  config: {
+    contentType: 'text/plain; charset="é"',
+    expiry: { kind: 'at', at: NOW, text: '2023-11-14T22:13:20Z' },
+    maxProducers: 5,
+  },
+}
+const { fencingToken: _token, ...identity } = creation
+const snapshot: Snapshot = {
+  fencingToken: 'someone-elses',
+  stream: {
+    ...identity,
+    config: { ...creation.config, expiry: { kind: 'ttl', seconds: 60 } },
+    start: 9,
+    dataTail: 12,
+    lastActivity: NOW + 2,
+    lastDataAt: NOW + 1,
+    closed: true,
+    closedBy: claim,
+    streamSeq: 'é\u0001',
+    producers: [
+      [claim.id, 2, Number.MAX_SAFE_INTEGER, NOW],
+      ['p', 0, 0, NOW + 1],
+    ],
+  },
+}
+const placed = (record: AppendRecord) => ({ ...record, seqNum: 20, timestamp: NOW })
+const raw = (headers: RecordHeader[], body = ''): AppendRecord => ({
+  kind: 'data',
+  headers,
+  body: bytes(body),
+})
+const data = { kind: 'data', body: bytes('x'), closes: false, foreign: false } as const
+
+describe('decodeRecord', () => {
+  test.each<[string, AppendRecord, Entry]>([
+    ['data', encodeData(bytes('x'), context), { ...data, mark: {} }],
+    [
+      'data with a claim and a Stream-Seq',
+      encodeData(bytes('x'), context, { producer: claim, streamSeq: 'é' }),
+      { ...data, mark: { producer: claim, streamSeq: 'é' } },
+    ],
+    [
+      'data with a claim and no checkpoint to name',
+      encodeData(bytes('x'), { checkpoint: undefined }, { producer: claim }),
+      { ...data, mark: { producer: claim } },
+    ],
+    [
+      'the last data',
+      encodeData(bytes('x'), context, { streamSeq: '9' }, true),
+      { ...data, mark: { streamSeq: '9' }, closes: true },
+    ],
+    [
+      'a closure',
+      encodeClosed(context, { producer: claim }),
+      { kind: 'closed', mark: { producer: claim } },
+    ],
+    ['a touch', encodeTouch(context), { kind: 'touch' }],
+    ['a creation', encodeCreated(creation), { kind: 'created', creation }],
+    ['a tombstone', encodeDeleted('d:9'), { kind: 'deleted', fencingToken: 'd:9' }],
+    ['a checkpoint', encodeCheckpoint(snapshot), { kind: 'checkpoint', snapshot }],
+    [
+      'a checkpoint without a stream',
+      encodeCheckpoint({ fencingToken: 'd:9' }),
+      { kind: 'checkpoint', snapshot: { fencingToken: 'd:9' } },
+    ],
+    ['a fence', { kind: 'fence', token: 't' }, { kind: 'fence', token: 't' }],
+    ['a trim', { kind: 'trim', before: 3 }, { kind: 'trim', before: 3 }],
+    ['a kind of a later version', raw([['ds', 'merged']]), { kind: 'unknown' }],
+    [
+      'what an S2 client wrote, whatever its headers',
+      raw([['x', 'y'], ['ds', 'closed'], ['producer', '1:1:p']], 'x'), // prettier-ignore
+      { ...data, mark: {}, foreign: true },
+    ],
+    ['a foreign record without headers', raw([], 'x'), { ...data, mark: {}, foreign: true }],
+  ])('reads %s', (_name, record, entry) => {
+    expect(decodeRecord(placed(record))).toEqual(entry)
+    // The operation id is no part of the meaning.
+    expect(decodeRecord(placed(withOperationId(record, 'op-1')))).toEqual(entry)
+  })
+
+  test.each([
+    ['a creation that is no JSON', raw([['ds', 'created']], 'garbage')],
+    ['a creation of another version', raw([['ds', 'created']], '{"v":2}')],
+    ['a tombstone without a token', raw([['ds', 'deleted']], '{"v":1}')],
+    ['a checkpoint that is not UTF-8', { ...raw([['ds', 'checkpoint']]), body: Buffer.of(0xff) }],
+    [
+      'a checkpoint with a broken producer',
+      {
+        ...encodeCheckpoint(snapshot),
+        body: Buffer.concat([bodyOf(encodeCheckpoint(snapshot)), bytes('\n1:x:2:p')]),
+      },
+    ],
+    ['a broken claim', raw([['ds', 'data'], ['producer', '1:p']])], // prettier-ignore
+  ])('refuses %s', (_name, record) => {
+    expect(() => decodeRecord(placed(record))).toThrow(InvariantError)
+  })
+
+  test('fits the most and longest producers into one record', () => {
+    const longest = (n: number): string => String(n).padStart(4, '0') + '"\\'.repeat(126)
+    const most = Array.from({ length: 3000 }, (_, n) => {
+      const largest = Number.MAX_SAFE_INTEGER
+      return [longest(n), largest, largest, NOW] as const
+    })
+    const full = { ...snapshot, stream: { ...snapshot.stream!, producers: most } }
+    const record = encodeCheckpoint(full)
+    expect(meteredBytes(record)).toBeLessThan(LOG_LIMITS.maxBatchBytes)
+    expect(decodeRecord(placed(record))).toEqual({ kind: 'checkpoint', snapshot: full })
+  })
+})
+
+describe('readCheckpointPointer', () => {
+  test.each<[string, AppendRecord, number | undefined]>([
+    ['the checkpoint that data names', encodeData(bytes('x'), { checkpoint: 3 }), 3],
+    ['the checkpoint that a touch names', encodeTouch({ checkpoint: 0 }), 0],
+    ['a creation itself', encodeCreated(creation), 20],
+    ['a tombstone itself', encodeDeleted('d:1'), 20],
+    ['a checkpoint itself', encodeCheckpoint(snapshot), 20],
+    ['what a later kind names', raw([['ds', 'merged'], ['cp', '4']]), 4], // prettier-ignore
+    ['nothing in foreign data', raw([['cp', '4']]), undefined],
+    ['nothing in a fence', { kind: 'fence', token: 't' }, undefined],
+    ['nothing in a trim', { kind: 'trim', before: 1 }, undefined],
+    ['no pointer that is no number', raw([['ds', 'data'], ['cp', 'x']]), undefined], // prettier-ignore
+    ['no pointer that leads nowhere back', raw([['ds', 'data'], ['cp', '20']]), undefined], // prettier-ignore
+  ])('finds %s', (_name, record, pointer) => {
+    expect(readCheckpointPointer(placed(record))).toBe(pointer)
+  })
+})
+
+describe('readOperationId', () => {
+  test('finds what withOperationId added', () => {
+    const record = encodeData(bytes('x'), context, { producer: claim })
+    expect(readOperationId(placed(withOperationId(record, 'g-1')))).toBe('g-1')
+    expect(readOperationId(placed(record))).toBeUndefined()
+  })
+
+  test('knows that commands have none', () => {
+    const fence: AppendRecord = { kind: 'fence', token: 't' }
+    expect(withOperationId(fence, 'g-1')).toEqual(fence)
+    expect(readOperationId(placed(fence))).toBeUndefined()
+  })
+})
+
+describe('toDataRecord', () => {
+  const shown = (record: AppendRecord, contentType: string): string => {
+    const entry = decodeRecord(placed(record))
+    if (entry.kind !== 'data') throw new Error('not data')
+    return text(toDataRecord(placed(record), entry, contentType).body)
+  }
+
+  test.each([
+    ['ours as it is', encodeData(bytes(' {"a": 1} '), context), 'application/json', ' {"a": 1} '],
+    ['foreign JSON as it is', raw([], '{"a": 1}'), 'application/json', '{"a": 1}'],
+    ['foreign text as a JSON string', raw([], 'no "json"'), 'application/json', '"no \\"json\\""'],
+    ['foreign bytes as they are elsewhere', raw([], 'no json'), 'text/plain', 'no json'],
+  ])('shows %s', (_name, record, contentType, body) => {
+    expect(shown(record, contentType)).toBe(body)
+  })
+})
+
+function bodyOf(record: AppendRecord): Uint8Array {
+  if (record.kind !== 'data') throw new Error('a command has no body')
+  return record.body
+}

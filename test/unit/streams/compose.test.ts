@@ -1,0 +1,205 @@
+import { describe, expect, test } from 'vitest'
+import { InvariantError, RequestError, StreamClosedError } from '../../../src/errors.ts'
+import { LOG_LIMITS, checkBatch, meteredBytes } from '../../../src/log/log.ts'
+import type { AppendRecord } from '../../../src/log/log.ts'
+import { appendCommand } from '../../../src/streams/append.ts'
+import { decodeRecord, encodeData, readOperationId } from '../../../src/streams/codec.ts'
+import type { Command } from '../../../src/streams/command.ts'
+import { compose } from '../../../src/streams/compose.ts'
+import type { Composition } from '../../../src/streams/compose.ts'
+import { createCommand, deleteCommand } from '../../../src/streams/create.ts'
+import { EMPTY_STATE, offsetAt, snapshot } from '../../../src/streams/state.ts'
+import type { StreamState } from '../../../src/streams/state.ts'
+import {
+  JSON_MODE,
+  NOW,
+  TEXT,
+  appendRequest,
+  bytes,
+  created,
+  fold,
+  foreign,
+  placed,
+} from './builders.ts'
+
+const say = (body: string, more = {}) => appendCommand(appendRequest(body, more))
+const run = (commands: readonly Command<unknown>[], state: StreamState = created()): Composition =>
+  compose(state, commands, { now: NOW, operation: 'g-1' })
+const kinds = ({ batch }: Composition): string[] =>
+  (batch?.records ?? []).map((record) => decodeRecord(placed([record])[0]!).kind)
+const outcomes = ({ decisions }: Composition): string[] => decisions.map(({ kind }) => kind)
+
+/** A stream whose last checkpoint is a whole page ago. */
+const due = fold(
+  placed(
+    Array.from({ length: 999 }, () => foreign('x')),
+    { from: 2 },
+  ),
+  created(),
+)
+
+describe('compose', () => {
+  test('makes one conditional batch of the commands that wait, in their order', () => {
+    const { batch, decisions } = run([say('a'), say('b')])
+    expect(batch).toEqual({
+      records: [
+        {
+          ...encodeData(bytes('a'), { checkpoint: 1 }),
+          headers: [['ds', 'data'], ['cp', '1'], ['op', 'g-1']], // prettier-ignore
+        },
+        encodeData(bytes('b'), { checkpoint: 1 }),
+      ],
+      matchSeqNum: 2,
+      fencingToken: 'o:i1',
+    })
+    expect(decisions.map((decision) => 'answer' in decision && decision.answer)).toEqual([
+      { kind: 'appended', dataTail: 3, closed: false, producer: undefined },
+      { kind: 'appended', dataTail: 4, closed: false, producer: undefined },
+    ])
+  })
+
+  test('judges each command by what those before it will leave', () => {
+    const claim = (seq: number) => say('x', { producer: { id: 'p', epoch: 0, seq } })
+    const composition = run([claim(0), claim(1), claim(1), say('end', { close: true }), say('y')])
+    expect(outcomes(composition)).toEqual(['write', 'write', 'answer', 'write', 'refuse'])
+    expect(composition.decisions[4]).toEqual({
+      kind: 'refuse',
+      error: new StreamClosedError(offsetAt(5)),
+    })
+    expect(composition.batch?.records).toHaveLength(3)
+  })
+
+  test('makes no batch when nobody writes', () => {
+    expect(run([deleteCommand, say('x')], EMPTY_STATE)).toMatchObject({
+      batch: undefined,
+      decisions: [{ kind: 'refuse' }, { kind: 'refuse' }],
+    })
+    expect(run([])).toEqual({ batch: undefined, decisions: [] })
+  })
+
+  test('marks the first record that is no command', () => {
+    const born = run(
+      [createCommand({ id: 'i', config: TEXT, body: bytes(''), close: false })],
+      EMPTY_STATE,
+    )
+    expect(placed(born.batch!.records).map(readOperationId)).toEqual([undefined, 'g-1'])
+    const buried = run([deleteCommand])
+    expect(placed(buried.batch!.records).map(readOperationId)).toEqual([
+      undefined,
+      'g-1',
+      undefined,
+    ])
+  })
+
+  test('gives a deletion a batch of its own', () => {
+    expect(kinds(run([deleteCommand, say('x')]))).toEqual(['fence', 'deleted', 'trim'])
+    const behind = run([say('x'), deleteCommand, say('y')])
+    expect([kinds(behind), outcomes(behind)]).toEqual([['data'], ['write']])
+    const answered = run([say('x', { contentType: 'a/b' }), deleteCommand])
+    expect(outcomes(answered)).toEqual(['refuse', 'write'])
+  })
+
+  test('refuses a command that breaks, and no other', () => {
+    const bug: Command<unknown> = () => {
+      throw new InvariantError('a bug')
+    }
+    const broken: Command<unknown> = () => {
+      const record: AppendRecord = { kind: 'data', headers: [['ds', 'created']], body: bytes('?') }
+      return {
+        kind: 'write',
+        records: [encodeData(bytes('lost'), { checkpoint: 1 }), record],
+        answer: 0,
+      }
+    }
+    const json = say('{', { contentType: 'application/json' })
+    const composition = run(
+      [bug, broken, json, say('1', { contentType: 'application/json' })],
+      created(JSON_MODE),
+    )
+    expect(outcomes(composition)).toEqual(['refuse', 'refuse', 'refuse', 'write'])
+    expect(composition.decisions[0]).toEqual({ kind: 'refuse', error: new InvariantError('a bug') })
+    expect(kinds(composition)).toEqual(['data'])
+  })
+
+  test('holds no more records than one batch may', () => {
+    const composition = run(Array.from({ length: 1001 }, () => say('x')))
+    expect(composition.decisions).toHaveLength(1000)
+    checkBatch(composition.batch!)
+  })
+
+  test('holds no more bytes than one batch may, the operation id among them', () => {
+    const command = say('x'.repeat(2000))
+    const composition = run(Array.from({ length: 1000 }, () => command))
+    checkBatch(composition.batch!)
+    const one = meteredBytes(encodeData(bytes('x'.repeat(2000)), { checkpoint: 1 }))
+    expect(composition.decisions).toHaveLength(Math.floor((LOG_LIMITS.maxBatchBytes - 64) / one))
+  })
+
+  test('lets what does not fit wait, and goes no further', () => {
+    const large = say('x'.repeat(600 * 1024))
+    expect(outcomes(run([large, large, say('small')]))).toEqual(['write'])
+  })
+
+  test('refuses what fits in no batch, and goes on', () => {
+    const json = (count: number) =>
+      say(`[${Array.from({ length: count }, () => '1').join(',')}]`, {
+        contentType: 'application/json',
+      })
+    const tooMany = createCommand({
+      id: 'i',
+      config: JSON_MODE,
+      body: bytes(`[${'1,'.repeat(998)}1]`),
+      close: false,
+    })
+    expect(run([tooMany], EMPTY_STATE).decisions).toEqual([
+      {
+        kind: 'refuse',
+        error: new RequestError(
+          'too_many_messages',
+          'one request holds more messages than can be atomic',
+        ),
+      },
+    ])
+    expect(outcomes(run([json(1000)], created(JSON_MODE)))).toEqual(['write'])
+    expect(run([say('x'.repeat(1024 * 1024)), say('y')])).toMatchObject({
+      batch: { records: [{ body: bytes('y') }] },
+      decisions: [{ kind: 'refuse', error: { code: 'payload_too_large' } }, { kind: 'write' }],
+    })
+  })
+
+  test('begins with a checkpoint once a page from the last one is full', () => {
+    expect(due.sinceCheckpoint.records).toBe(1000)
+    const composition = run([say('x')], due)
+    expect(kinds(composition)).toEqual(['checkpoint', 'data'])
+    const [checkpoint, data] = placed(composition.batch!.records, { from: due.nextSeq })
+    expect(decodeRecord(checkpoint!)).toEqual({ kind: 'checkpoint', snapshot: snapshot(due) })
+    expect(readOperationId(checkpoint!)).toBe('g-1')
+    expect(data).toMatchObject({ headers: [['ds', 'data'], ['cp', String(due.nextSeq)]] }) // prettier-ignore
+    expect(composition.decisions).toMatchObject([{ answer: { dataTail: due.nextSeq + 2 } }])
+  })
+
+  test('needs no checkpoint one record or byte earlier', () => {
+    const almost = fold(
+      placed(
+        Array.from({ length: 998 }, () => foreign('x')),
+        { from: 2 },
+      ),
+      created(),
+    )
+    expect(kinds(run([say('x')], almost))).toEqual(['data'])
+    const fill =
+      LOG_LIMITS.maxBatchBytes - created().sinceCheckpoint.bytes - meteredBytes(foreign(''))
+    const filled = (size: number) =>
+      fold(placed([foreign('x'.repeat(size))], { from: 2 }), created())
+    expect(kinds(run([say('x')], filled(fill - 1)))).toEqual(['data'])
+    expect(kinds(run([say('x')], filled(fill)))).toEqual(['checkpoint', 'data'])
+  })
+
+  test('writes the checkpoint alone when the first command does not fit behind it', () => {
+    const largest = say('x'.repeat(LOG_LIMITS.maxBatchBytes - 200))
+    const composition = run([largest, say('y')], due)
+    expect([kinds(composition), composition.decisions]).toEqual([['checkpoint'], []])
+    const next = fold(placed(composition.batch!.records, { from: due.nextSeq }), due)
+    expect(outcomes(run([largest], next))).toEqual(['write'])
+  })
+})
