@@ -110,6 +110,7 @@ function createHubs(
     idleMs: config.HUB_IDLE_MS,
     onRecords: (stream, records) => streams.absorb(stream, records),
     onRenew: (stream) => streams.renew(stream),
+    onSubscriberError: (stream, err) => app.log.error({ stream, err }, 'subscriber failed'),
     onTransition: (stream, state, err) => {
       const level = state.phase === 'recovering' ? 'warn' : 'debug'
       app.log[level]({ stream, ...state, err }, 'hub')

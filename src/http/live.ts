@@ -1,20 +1,25 @@
 /** Live reads: brings a reader and its hub together, whatever the transport. */
-import type { IncomingMessage } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Clock } from '../clock.ts'
 import { LogUnavailableError } from '../errors.ts'
-import type { Hub, HubStream, Place } from '../hub/hub.ts'
+import type { Hub, Place } from '../hub/hub.ts'
 import type { HubRegistry } from '../hub/registry.ts'
+import type { Batch } from '../hub/ring.ts'
+import type { HubStream } from '../hub/stream.ts'
 import { sseEncoding } from '../protocol/content-type.ts'
 import { cacheControl } from '../protocol/caching.ts'
 import { STREAM_SSE_DATA_ENCODING } from '../protocol/headers.ts'
 import type { OffsetRequest } from '../protocol/offset.ts'
 import type { ReadRequest } from '../protocol/requests.ts'
+import { TrimmedError } from '../streams/chunks.ts'
 import type { StreamService } from '../streams/service.ts'
 import type { StreamView } from '../streams/view.ts'
 import { LongPollSubscriber } from './long-poll.ts'
 import type { LongPollResult } from './long-poll.ts'
+import { ShuttingDownError } from './plugins/drain.ts'
 import { SseSubscriber } from './sse.ts'
+import type { DisconnectReason } from './sse.ts'
 
 export type LiveOptions = {
   readonly streams: StreamService
@@ -27,6 +32,9 @@ export type LiveOptions = {
 
 /** Looks at a stream that is being deleted and created again only so often. */
 const MAX_ATTACH_ATTEMPTS = 3
+
+/** A place, and what comes next there if the ring no longer has it. */
+type Attached = Place & { readonly past?: Batch }
 
 export class LiveReads {
   readonly #options: LiveOptions
@@ -43,17 +51,19 @@ export class LiveReads {
   async longPoll(
     name: string,
     read: ReadRequest,
-    request: IncomingMessage,
+    response: ServerResponse,
   ): Promise<LongPollResult> {
-    const { clock, longPollTimeoutMs, streams } = this.#options
+    const { clock, longPollTimeoutMs } = this.#options
     const place = await this.#attach(name, read.offset)
     const subscriber = new LongPollSubscriber(place, {
       clock,
       cursor: read.cursor,
       timeoutMs: longPollTimeoutMs,
-      history: (position) => this.#history(streams, place.hub, position),
+      history: this.#historyFrom(place),
     })
-    request.once('close', () => subscriber.abandon())
+    // A request's own `close` may come as soon as its body was read.
+    if (response.destroyed) subscriber.abandon()
+    else response.once('close', () => subscriber.abandon())
     return subscriber.result
   }
 
@@ -68,11 +78,11 @@ export class LiveReads {
     request: FastifyRequest,
     reply: FastifyReply,
   ): Promise<void> {
-    const { clock, sseHeartbeatMs, sseLifetimeMs, streams } = this.#options
+    const { clock, sseHeartbeatMs, sseLifetimeMs } = this.#options
     const place = await this.#attach(name, offset)
-    if (request.raw.destroyed) return
-    const encoding = sseEncoding(place.hub.stream.contentType)
     reply.hijack()
+    if (reply.raw.destroyed) return
+    const encoding = sseEncoding(place.hub.stream.contentType)
     reply.raw.writeHead(200, {
       ...definedHeaders(reply),
       'content-type': 'text/event-stream',
@@ -86,60 +96,94 @@ export class LiveReads {
       heartbeatMs: sseHeartbeatMs,
       lifetimeMs: sseLifetimeMs,
       response: reply.raw,
-      history: (position) => this.#history(streams, place.hub, position),
-      onEnd: (reason) => request.log.debug({ reason }, 'sse reader left'),
+      history: this.#historyFrom(place),
+      onEnd: (reason, cause) => logEnd(request, reason, cause),
     })
     subscriber.begin()
   }
 
-  /** The hub of the stream and the reader's position in it. */
-  async #attach(name: string, offset: OffsetRequest): Promise<Place> {
+  /**
+   * The hub of the stream and the reader's position in it. What lies behind the ring is read
+   * here, while a failure still has a status: a reader is not taken only to be cut off.
+   */
+  async #attach(name: string, offset: OffsetRequest): Promise<Attached> {
     const { streams, hubs } = this.#options
     streams.renew(name)
     const known = placeIn(hubs.find(name), offset)
     if (known !== undefined) return known
     for (let attempt = 0; attempt < MAX_ATTACH_ATTEMPTS; attempt += 1) {
       const view = await streams.describe(name)
-      const position = streams.position(view, offset)
-      const hub = hubs.acquire(toHubStream(view))
-      if (hub.stream.incarnation === view.incarnation) return { hub, position }
+      const place = await this.#placeAt(view, streams.position(view, offset))
+      if (place !== undefined) return place
     }
     throw new LogUnavailableError()
   }
 
+  /** Undefined when the stream has changed meanwhile: it must be looked at again. */
+  async #placeAt(view: StreamView, position: number): Promise<Attached | undefined> {
+    const hub = this.#options.hubs.acquire(toHubStream(view))
+    if (hub.stream.incarnation !== view.incarnation) return undefined
+    if (hub.next(position).kind !== 'behind') return isUsable(hub) ? { hub, position } : undefined
+    const past = await this.#history(hub, position).catch(ifTrimmed)
+    return past !== undefined && isUsable(hub) ? { hub, position, past } : undefined
+  }
+
+  #historyFrom({ hub, position, past }: Attached): (from: number) => Promise<Batch> {
+    let first = past
+    return async (from) => {
+      const batch = first
+      first = undefined
+      return batch !== undefined && from === position ? batch : this.#history(hub, from)
+    }
+  }
+
   /** Older records than the ring has, from the cache that all readers share. */
-  async #history(
-    streams: StreamService,
-    hub: Hub,
-    position: number,
-  ): ReturnType<StreamService['chunk']> {
-    return streams.chunk({ ...hub.stream, dataTail: hub.tail }, position)
+  #history(hub: Hub, position: number): Promise<Batch> {
+    return this.#options.streams.chunk({ ...hub.stream, dataTail: hub.tail }, position)
   }
 }
 
 /**
- * A running hub knows enough to take a reader without a look at the log: only what depends on
- * the very tail, or on a TTL that may have run out, asks there first.
+ * A hub that follows knows enough to take a reader who comes back, if its ring has the position.
+ *
+ * Everybody else asks the log first: who reads from the beginning or from the very tail means the
+ * stream as it is now; a sealed hub would not know that its stream was deleted; a TTL may have
+ * run out.
  */
 function placeIn(hub: Hub | undefined, offset: OffsetRequest): Place | undefined {
-  if (hub === undefined || offset.kind === 'now' || hub.stream.renewEveryMs !== undefined) {
-    return undefined
-  }
-  const { start, base } = hub.stream
-  if (offset.kind === 'beginning') return { hub, position: start }
+  if (hub === undefined || offset.kind !== 'position') return undefined
+  const { stream, state, tail } = hub
+  if (stream.ttlMs !== undefined || state.phase === 'sealed') return undefined
   const { depth, seqNum } = offset.position
-  const inside = depth === 0 && seqNum >= base && seqNum <= hub.tail
-  return inside ? { hub, position: Math.max(seqNum, start) } : undefined
+  if (depth !== 0 || seqNum < stream.start || seqNum > tail) return undefined
+  return hub.next(seqNum).kind === 'behind' ? undefined : { hub, position: seqNum }
+}
+
+/** @throws ShuttingDownError no hub will be usable any more */
+function isUsable({ state }: Hub): boolean {
+  if (state.phase !== 'stopped') return true
+  if (state.reason === 'shutdown') throw new ShuttingDownError()
+  return false
+}
+
+/** Deleted or retired under our hands: the next look at the stream says which. */
+function ifTrimmed(error: unknown): undefined {
+  if (!(error instanceof TrimmedError)) throw error
 }
 
 function toHubStream(view: StreamView): HubStream {
   const { expiry } = view
   return {
     ...view,
-    // Half the window: a reader that is there all the time never lets it run out.
-    renewEveryMs: expiry.kind === 'ttl' ? Math.max(100, expiry.seconds * 500) : undefined,
+    ttlMs: expiry.kind === 'ttl' ? expiry.seconds * 1000 : undefined,
     endsAt: expiry.kind === 'at' ? expiry.at : undefined,
   }
+}
+
+function logEnd(request: FastifyRequest, reason: DisconnectReason, err: unknown): void {
+  if (reason === 'failed') request.log.error({ reason, err }, 'sse reader ended')
+  else if (reason === 'read_failed') request.log.warn({ reason, err }, 'sse reader ended')
+  else request.log.debug({ reason }, 'sse reader ended')
 }
 
 function definedHeaders(reply: FastifyReply): Record<string, string | number | string[]> {

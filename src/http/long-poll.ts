@@ -1,9 +1,10 @@
 /** A parked long-poll: one answer, when there is data or the time is up (PROTOCOL §5.7). */
 import type { Clock } from '../clock.ts'
-import { StreamNotFoundError } from '../errors.ts'
-import type { Hub, HubStream, Place } from '../hub/hub.ts'
+import { LogUnavailableError, StreamNotFoundError } from '../errors.ts'
+import type { Hub, Place } from '../hub/hub.ts'
 import type { StopReason } from '../hub/machine.ts'
 import type { Batch } from '../hub/ring.ts'
+import type { HubStream } from '../hub/stream.ts'
 import type { Subscriber } from '../hub/subscriber.ts'
 import { nextCursor } from '../protocol/cursor.ts'
 
@@ -27,12 +28,16 @@ export type LongPollOptions = {
   readonly history: (position: number) => Promise<Batch>
 }
 
+/** `looking`: for data, in the ring or in history; `parked`: on the hub, until woken. */
+type Phase = 'looking' | 'parked' | 'answered'
+
 export class LongPollSubscriber implements Subscriber {
   readonly result: Promise<LongPollResult>
   readonly #hub: Hub
   readonly #options: LongPollOptions
   readonly #from: number
   #position: number
+  #phase: Phase = 'looking'
   #resolve: (result: LongPollResult) => void = () => undefined
   #reject: (error: unknown) => void = () => undefined
   #cancelTimer: (() => void) | undefined
@@ -46,15 +51,41 @@ export class LongPollSubscriber implements Subscriber {
       this.#resolve = resolve
       this.#reject = reject
     })
-    this.wake()
+    this.#look()
   }
 
   wake(): void {
+    if (this.#phase === 'parked') this.#look()
+  }
+
+  stop(reason: StopReason): void {
+    switch (reason) {
+      case 'stream_deleted':
+      case 'stream_expired':
+        return this.#fail(new StreamNotFoundError())
+      case 'failed':
+        // Not an empty answer: the client would ask again at once, and again.
+        return this.#fail(new LogUnavailableError())
+      case 'idle':
+      case 'gap':
+      case 'shutdown':
+        // The next poll finds a new hub, here or at another gateway.
+        return this.#answerEmpty()
+    }
+  }
+
+  /** The client is gone: nobody waits for the result. */
+  abandon(): void {
+    this.#answerEmpty()
+  }
+
+  #look(): void {
     const next = this.#hub.next(this.#position)
     switch (next.kind) {
       case 'batch':
         return this.#answer(next.batch, next)
       case 'behind':
+        this.#phase = 'looking'
         this.#readHistory().catch((error: unknown) => this.#fail(error))
         return
       case 'tail':
@@ -63,20 +94,8 @@ export class LongPollSubscriber implements Subscriber {
     }
   }
 
-  stop(reason: StopReason): void {
-    if (reason === 'stream_deleted' || reason === 'stream_expired') {
-      return this.#fail(new StreamNotFoundError())
-    }
-    // The next poll finds a new hub, here or at another gateway.
-    this.#answerEmpty()
-  }
-
-  /** The client is gone: nobody waits for the result. */
-  abandon(): void {
-    this.#answerEmpty()
-  }
-
   #park(): void {
+    this.#phase = 'parked'
     if (this.#cancelTimer !== undefined) return
     const { clock, timeoutMs } = this.#options
     this.#cancelTimer = clock.after(timeoutMs, () => this.#answerEmpty())
@@ -85,9 +104,11 @@ export class LongPollSubscriber implements Subscriber {
 
   async #readHistory(): Promise<void> {
     const batch = await this.#options.history(this.#position)
+    // The client may have left, the hub may have stopped.
+    if (this.#phase !== 'looking') return
     if (batch.records.length === 0) {
       this.#position = batch.end
-      this.wake()
+      this.#look()
       return
     }
     const upToDate = batch.end === this.#hub.tail
@@ -105,13 +126,14 @@ export class LongPollSubscriber implements Subscriber {
   }
 
   #answerEmpty(): void {
-    const { closed, idleMs } = this.#hub
+    const next = this.#hub.next(this.#position)
+    const closed = next.kind === 'tail' && next.closed
     this.#settle({
       next: this.#position,
       upToDate: true,
       closed,
       body: undefined,
-      cursor: closed ? undefined : this.#cursor(this.#position, idleMs),
+      cursor: closed ? undefined : this.#cursor(this.#position, this.#hub.idleMs),
     })
   }
 
@@ -130,6 +152,7 @@ export class LongPollSubscriber implements Subscriber {
   }
 
   #leave(): void {
+    this.#phase = 'answered'
     this.#cancelTimer?.()
     this.#hub.remove(this)
   }

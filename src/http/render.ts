@@ -1,5 +1,6 @@
 /** Reads as responses: status, headers, body. PURE: the clock is an argument. */
 import { encodeBody } from '../hub/frames.ts'
+import type { HubStream } from '../hub/stream.ts'
 import { cacheControl, etag, matchesETag } from '../protocol/caching.ts'
 import {
   STREAM_CLOSED,
@@ -73,7 +74,7 @@ export function renderLongPoll(result: LongPollResult, asked: Asked): Rendered {
   const now = asked.read.offset.kind === 'now'
   const kind = now || asked.read.cursor === undefined ? 'long_poll_unkeyed' : 'long_poll'
   headers['content-type'] = stream.contentType
-  headers['cache-control'] = cacheControl(kind, remaining(stream.endsAt, asked.now))
+  headers['cache-control'] = cacheControl(kind, remainingOf(stream, asked.now))
   const tag = rangeTag(stream.incarnation, from, next, closed)
   return revalidated(headers, now ? undefined : tag, asked.ifNoneMatch, () => body)
 }
@@ -101,6 +102,11 @@ function revalidated(
   const tagged = { ...headers, etag: tag }
   if (matchesETag(ifNoneMatch, tag)) return { status: 304, headers: tagged }
   return { status: 200, headers: tagged, body: body() }
+}
+
+/** This very read has renewed a TTL: all of its window is left. */
+function remainingOf({ ttlMs, endsAt }: HubStream, now: number): number | undefined {
+  return ttlMs ?? remaining(endsAt, now)
 }
 
 function remaining(end: number | undefined, now: number): number | undefined {

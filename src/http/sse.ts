@@ -13,8 +13,11 @@ import type { Frame } from '../hub/frames.ts'
 import type { Subscriber } from '../hub/subscriber.ts'
 import { HEARTBEAT } from '../protocol/sse.ts'
 
-/** Why a reader's connection ended. */
+/** Why a reader's connection ended. `failed` and `read_failed` come with their cause. */
 export type DisconnectReason = StopReason | 'stream_closed' | 'lifetime' | 'client' | 'read_failed'
+
+/** Ends after which the stream goes on elsewhere: the reader is told where it stands. */
+const SAYS_WHERE: ReadonlySet<DisconnectReason> = new Set(['lifetime', 'shutdown', 'idle'])
 
 export type SseOptions = {
   readonly clock: Clock
@@ -25,7 +28,7 @@ export type SseOptions = {
   readonly lifetimeMs: number
   /** Reads the batch at a position that the hub no longer has. */
   readonly history: (position: number) => Promise<Batch>
-  readonly onEnd: (reason: DisconnectReason) => void
+  readonly onEnd: (reason: DisconnectReason, cause?: unknown) => void
 }
 
 /**
@@ -65,22 +68,35 @@ export class SseSubscriber implements Subscriber {
     // A reader that went away in the same instant must not bring the process down.
     response.on('error', () => this.#end('client'))
     const lifetime = lifetimeMs * (1 - LIFETIME_JITTER * clock.random())
-    this.#cancelLifetime = clock.after(lifetime, () => this.#end('lifetime'))
+    this.#cancelLifetime = clock.after(lifetime, () => this.stop('lifetime'))
     this.#armHeartbeat()
     this.#hub.add(this)
-    this.#pump()
+    // A hub that has stopped meanwhile ends its readers at once.
+    if (this.#isFollowing()) this.#pump()
   }
 
   wake(): void {
     if (this.#phase === 'following') this.#pump()
   }
 
-  stop(reason: StopReason): void {
+  stop(reason: DisconnectReason): void {
+    if (this.#phase === 'ended') return
+    if (SAYS_WHERE.has(reason)) this.#sayWhere()
     this.#end(reason)
   }
 
+  /** What breaks here ends this reader; its client comes back, and the others do not notice. */
   #pump(): void {
     this.#phase = 'following'
+    try {
+      this.#sendAll()
+    } catch (error) {
+      this.#end('failed', error)
+    }
+  }
+
+  /** Sends until there is nothing more, the socket is full, or history has to be read. */
+  #sendAll(): void {
     while (this.#isFollowing()) {
       const next = this.#hub.next(this.#position)
       switch (next.kind) {
@@ -89,7 +105,7 @@ export class SseSubscriber implements Subscriber {
           break
         case 'behind':
           this.#phase = 'reading'
-          this.#readHistory().catch(() => this.#end('read_failed'))
+          this.#readHistory().catch((error: unknown) => this.#end('read_failed', error))
           return
         case 'tail':
           return this.#atTail(next.end, next.closed)
@@ -129,6 +145,13 @@ export class SseSubscriber implements Subscriber {
     if (closed) this.#end('stream_closed')
   }
 
+  /** Also a full socket takes it: a control event is small, and the last thing to come. */
+  #sayWhere(): void {
+    const { kind } = this.#hub.next(this.#position)
+    const progress = { end: this.#position, upToDate: kind === 'tail', closed: false }
+    this.#write(this.#hub.frames.status(progress, this.#hub.idleMs, this.#cursor), true)
+  }
+
   #write({ bytes, cursor }: Frame, upToDate: boolean): void {
     this.#toldUpToDate = upToDate
     this.#cursor = cursor
@@ -146,17 +169,23 @@ export class SseSubscriber implements Subscriber {
     })
   }
 
-  #end(reason: DisconnectReason): void {
+  #end(reason: DisconnectReason, cause?: unknown): void {
     if (this.#phase === 'ended') return
     this.#phase = 'ended'
     this.#cancelHeartbeat()
     this.#cancelLifetime()
     this.#hub.remove(this)
-    const { clock, response, onEnd } = this.#options
+    const { response, onEnd } = this.#options
+    if (reason === 'client') response.destroy()
+    else this.#endResponse()
+    onEnd(reason, cause)
+  }
+
+  #endResponse(): void {
+    const { clock, response } = this.#options
     response.end()
     // Ending waits for what is buffered; a reader that does not read would hold it for ever.
     const cancel = clock.after(FLUSH_MS, () => response.destroy())
     response.once('close', cancel)
-    onEnd(reason)
   }
 }

@@ -1,9 +1,19 @@
 /** Stream URLs: `/v1/stream/<name>`. */
 import type { FastifyRequest } from 'fastify'
+import { RequestError } from '../errors.ts'
 import { parseStreamPath } from '../protocol/path.ts'
 
 export const STREAM_PREFIX = '/v1/stream/'
 export const STREAM_ROUTE = '/v1/stream/*'
+
+/** Scheme and authority of a request target in absolute form (RFC 9112 §3.2.2). */
+const ORIGIN = /^https?:\/\/[^/?#]*/i
+
+/** The path of the request as sent, not decoded. */
+export function pathOf({ url }: FastifyRequest): string {
+  const [path = ''] = url.replace(ORIGIN, '').split('?', 1)
+  return path
+}
 
 /**
  * The name of the stream that a request is about.
@@ -13,12 +23,17 @@ export const STREAM_ROUTE = '/v1/stream/*'
  * @throws RequestError `invalid_path`, `reserved_path`
  */
 export function streamNameOf(request: FastifyRequest): string {
-  const [path = ''] = request.url.split('?', 1)
+  const path = pathOf(request)
+  // No part of a request target. The router would cut it off: it saw another path than we do.
+  if (path.includes('#')) throw new RequestError('invalid_path', 'a request has no fragment')
   return parseStreamPath(path.slice(STREAM_PREFIX.length))
 }
 
-/** The URL of the stream as this client sees it (PROTOCOL §5.1, `Location`). */
+/**
+ * The URL of the stream as this client sees it (PROTOCOL §5.1, `Location`); its path alone for a
+ * client of HTTP/1.0 that names no host.
+ */
 export function absoluteUrl(request: FastifyRequest): string {
-  const [path = ''] = request.url.split('?', 1)
-  return `${request.protocol}://${request.host}${path}`
+  const { host, protocol } = request
+  return host === '' ? pathOf(request) : `${protocol}://${host}${pathOf(request)}`
 }

@@ -6,33 +6,17 @@
  */
 import type { Clock } from '../clock.ts'
 import { BeyondTailError, LogStreamMissingError } from '../log/log.ts'
-import type { DurableLog, LogRecord, ReadSession, SeqNum } from '../log/log.ts'
-import { decodeRecord, toDataRecord } from '../streams/codec.ts'
-import type { DataRecord, Entry } from '../streams/codec.ts'
+import type { DurableLog, LogRecord, SeqNum } from '../log/log.ts'
+import { digest } from './digest.ts'
+import { Follower } from './follower.ts'
 import { Frames } from './frames.ts'
 import { begin, transition } from './machine.ts'
 import type { HubEffect, HubEvent, HubState, Step, StopReason } from './machine.ts'
 import { Ring } from './ring.ts'
 import type { Batch, RingLimits } from './ring.ts'
+import type { HubStream } from './stream.ts'
 import type { Subscriber } from './subscriber.ts'
-
-/** The stream as it was when the hub began. */
-export type HubStream = {
-  readonly name: string
-  readonly incarnation: string
-  readonly contentType: string
-  readonly base: SeqNum
-  readonly start: SeqNum
-  readonly dataTail: SeqNum
-  /** Following begins here. */
-  readonly nextSeq: SeqNum
-  readonly lastDataAt: number
-  readonly closed: boolean
-  /** How often a live reader renews the stream's TTL, in ms; undefined when there is none. */
-  readonly renewEveryMs: number | undefined
-  /** The instant at which the stream ends whatever happens, in ms. */
-  readonly endsAt: number | undefined
-}
+import { HubTimers } from './timers.ts'
 
 export type HubOptions = {
   readonly log: DurableLog
@@ -42,9 +26,11 @@ export type HubOptions = {
   readonly idleMs: number
   /** Gets every record that arrives, so that nobody else has to read it. */
   readonly onRecords: (stream: string, records: readonly LogRecord[]) => void
-  /** Called every `renewEveryMs` while there are readers. */
+  /** Called twice in every window of the stream's TTL while there are readers. */
   readonly onRenew: (stream: string) => void
   readonly onTransition: (stream: string, state: HubState, cause: unknown) => void
+  /** A reader threw: it is out, the others and the hub go on. */
+  readonly onSubscriberError?: (stream: string, error: unknown) => void
   readonly onReleased: (hub: Hub) => void
 }
 
@@ -63,27 +49,18 @@ export type Next =
 /** A reader's place: its hub, and the position after the last record it has. */
 export type Place = { readonly hub: Hub; readonly position: SeqNum }
 
-/** First wait before a lost session is opened again; doubles up to the longest. In ms. */
-const FIRST_RETRY_MS = 100
-const LONGEST_RETRY_MS = 2000
-/** Timers can't be set for longer than this; a later end is armed again. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1
-
 export class Hub {
   readonly stream: HubStream
   readonly frames: Frames
   readonly #options: HubOptions
   readonly #ring: Ring
   readonly #subscribers = new Set<Subscriber>()
+  readonly #timers: HubTimers
+  readonly #follower: Follower
   #state: HubState
-  #session: ReadSession | undefined
   #nextSeq: SeqNum
   #lastDataAt: number
   #closed: boolean
-  #cancelRetry = (): void => undefined
-  #cancelLinger = (): void => undefined
-  #cancelRenew: (() => void) | undefined
-  #cancelEnd = (): void => undefined
 
   constructor(stream: HubStream, options: HubOptions) {
     this.stream = stream
@@ -93,11 +70,11 @@ export class Hub {
     this.#nextSeq = stream.nextSeq
     this.#lastDataAt = stream.lastDataAt
     this.#closed = stream.closed
+    this.#timers = this.#startTimers()
+    this.#follower = this.#createFollower()
     const [state, effects] = begin(stream.closed)
     this.#state = state
     this.#run(effects)
-    this.#armLinger()
-    this.#armEnd()
   }
 
   get state(): HubState {
@@ -139,12 +116,12 @@ export class Hub {
   add(subscriber: Subscriber): void {
     if (this.#state.phase === 'stopped') return subscriber.stop(this.#state.reason)
     this.#subscribers.add(subscriber)
-    this.#cancelLinger()
-    this.#armRenew()
+    this.#timers.readerCame()
   }
 
   remove(subscriber: Subscriber): void {
-    if (this.#subscribers.delete(subscriber) && this.#subscribers.size === 0) this.#armLinger()
+    const left = this.#subscribers.delete(subscriber) && this.#subscribers.size === 0
+    if (left && this.#state.phase !== 'stopped') this.#timers.readersLeft()
   }
 
   stop(reason: StopReason): void {
@@ -165,12 +142,10 @@ export class Hub {
     for (const effect of effects) {
       switch (effect.run) {
         case 'open_session':
-          this.#openAfter(this.#retryDelay(effect.attempt), effect.generation)
+          this.#follower.open(effect)
           break
         case 'close_session':
-          this.#cancelRetry()
-          this.#session?.cancel()
-          this.#session = undefined
+          this.#follower.close()
           break
         case 'release':
           this.#release(effect.reason)
@@ -179,26 +154,12 @@ export class Hub {
     }
   }
 
-  #retryDelay(attempt: number): number {
-    if (attempt === 0) return 0
-    const bound = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(attempt - 1, 10))
-    return bound * (0.5 + this.#options.clock.random() / 2)
-  }
-
-  #openAfter(delayMs: number, generation: number): void {
-    const { clock, log } = this.#options
-    const open = (): void => {
-      this.#session = log.openReadSession(this.stream.name, this.#nextSeq, {
-        onRecords: (records) => this.#guard(() => this.#take(records, generation)),
-        onCaughtUp: () => this.#handle({ type: 'opened', generation }),
-        onEnd: (cause) => this.#ended(cause, generation),
-      })
-    }
-    if (delayMs === 0) open()
-    else this.#cancelRetry = clock.after(delayMs, open)
+  #isCurrent(generation: number): boolean {
+    return this.#state.phase !== 'stopped' && this.#state.generation === generation
   }
 
   #ended(cause: unknown, generation: number): void {
+    if (!this.#isCurrent(generation)) return
     // The log has less than it once told us: the stream was deleted and reclaimed.
     const gone = cause instanceof LogStreamMissingError || cause instanceof BeyondTailError
     if (gone) this.#handle({ type: 'stop', reason: 'stream_deleted' }, cause)
@@ -215,6 +176,7 @@ export class Hub {
   }
 
   #take(records: readonly LogRecord[], generation: number): void {
+    if (!this.#isCurrent(generation)) return
     this.#handle({ type: 'opened', generation })
     const fresh = records.filter(({ seqNum }) => seqNum >= this.#nextSeq)
     const first = fresh[0]
@@ -227,79 +189,71 @@ export class Hub {
   }
 
   #publish(records: readonly LogRecord[], generation: number): void {
-    const data: DataRecord[] = []
-    let ended: HubEvent | undefined
-    for (const record of records) {
-      const entry = decodeRecord(record)
-      if (entry.kind === 'data') data.push(toDataRecord(record, entry, this.stream.contentType))
-      ended = ending(entry, generation)
-      if (ended !== undefined) break
-    }
+    const { data, ended } = digest(records, this.stream.contentType)
     const last = data.at(-1)
-    if (ended?.type === 'eof') this.#closed = true
+    if (ended === 'eof') this.#closed = true
     if (last !== undefined) {
       this.#lastDataAt = last.timestamp
       this.#ring.push({ records: data, end: last.seqNum + 1 })
     }
-    if (ended !== undefined) this.#handle(ended)
-    if (last !== undefined || ended?.type === 'eof') {
-      for (const subscriber of this.#subscribers) subscriber.wake()
+    if (ended === 'deleted') return this.#handle({ type: 'stop', reason: 'stream_deleted' })
+    if (ended === 'eof') this.#handle({ type: 'eof', generation })
+    if (last !== undefined || ended === 'eof') this.#wakeAll()
+  }
+
+  #wakeAll(): void {
+    for (const subscriber of this.#subscribers) {
+      try {
+        subscriber.wake()
+      } catch (error) {
+        this.#options.onSubscriberError?.(this.stream.name, error)
+        this.remove(subscriber)
+        this.#stopOne(subscriber, 'failed')
+      }
+    }
+  }
+
+  #stopOne(subscriber: Subscriber, reason: StopReason): void {
+    try {
+      subscriber.stop(reason)
+    } catch (error) {
+      this.#options.onSubscriberError?.(this.stream.name, error)
     }
   }
 
   #release(reason: StopReason): void {
-    this.#cancelLinger()
-    this.#cancelRenew?.()
-    this.#cancelEnd()
+    this.#timers.cancelAll()
     this.#options.onReleased(this)
     const subscribers = [...this.#subscribers]
     this.#subscribers.clear()
-    for (const subscriber of subscribers) subscriber.stop(reason)
+    for (const subscriber of subscribers) this.#stopOne(subscriber, reason)
   }
 
-  #armLinger(): void {
-    this.#cancelLinger()
-    const { clock, idleMs } = this.#options
-    this.#cancelLinger = clock.after(idleMs, () =>
-      this.#handle({ type: 'linger_elapsed', subscribers: this.#subscribers.size }),
+  #createFollower(): Follower {
+    const { log, clock } = this.#options
+    const from = (): SeqNum => this.#nextSeq
+    return new Follower(
+      { log, clock, stream: this.stream.name, from },
+      {
+        onRecords: (records, generation) => this.#guard(() => this.#take(records, generation)),
+        onCaughtUp: (generation) => this.#handle({ type: 'opened', generation }),
+        onEnd: (cause, generation) => this.#ended(cause, generation),
+      },
     )
   }
 
-  /** Live readers keep a stream from expiring, for as long as there are any (PROTOCOL §5.1). */
-  #armRenew(): void {
-    const { renewEveryMs, name } = this.stream
-    if (renewEveryMs === undefined || this.#cancelRenew !== undefined) return
-    this.#cancelRenew = this.#options.clock.after(renewEveryMs, () => {
-      this.#cancelRenew = undefined
-      if (this.#subscribers.size === 0) return
-      this.#options.onRenew(name)
-      this.#armRenew()
+  #startTimers(): HubTimers {
+    const { clock, idleMs, onRenew } = this.#options
+    const { name, ttlMs, endsAt } = this.stream
+    const times = { idleMs, ttlMs, endsAt }
+    return new HubTimers(clock, times, {
+      onIdle: () => this.#handle({ type: 'linger_elapsed', subscribers: this.#subscribers.size }),
+      onRenew: () => {
+        const wanted = this.#subscribers.size > 0
+        if (wanted) onRenew(name)
+        return wanted
+      },
+      onEnd: () => this.stop('stream_expired'),
     })
-  }
-
-  #armEnd(): void {
-    const { endsAt } = this.stream
-    if (endsAt === undefined) return
-    const { clock } = this.#options
-    const remaining = Math.max(0, endsAt - clock.now())
-    this.#cancelEnd = clock.after(Math.min(remaining, LONGEST_TIMER_MS), () => {
-      if (clock.now() < endsAt) this.#armEnd()
-      else this.stop('stream_expired')
-    })
-  }
-}
-
-/** The event that ends the hub's following, if a record means one. */
-function ending(entry: Entry, generation: number): HubEvent | undefined {
-  switch (entry.kind) {
-    case 'data':
-      return entry.closes ? { type: 'eof', generation } : undefined
-    case 'closed':
-      return { type: 'eof', generation }
-    case 'created':
-    case 'deleted':
-      return { type: 'stop', reason: 'stream_deleted' }
-    default:
-      return undefined
   }
 }

@@ -53,8 +53,11 @@ export function transition(state: HubState, event: HubEvent): Step {
   if (state.phase === 'stopped') return [state, []]
   // A late callback from a read session we already replaced is not news.
   if ('generation' in event && event.generation !== state.generation) return [state, []]
+  // A sealed hub has no session that could say anything.
+  if ('generation' in event && state.phase === 'sealed') return [state, []]
   switch (event.type) {
     case 'opened':
+      if (state.phase === 'live') return [state, []]
       return [{ phase: 'live', generation: state.generation }, []]
     case 'lost':
       return reopen(state.generation + 1, state.phase === 'recovering' ? state.attempt + 1 : 1)

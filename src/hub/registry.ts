@@ -1,10 +1,12 @@
 /** All hubs of this gateway, one per followed stream, in the only map there is of them. */
 import { Hub } from './hub.ts'
-import type { HubOptions, HubStream } from './hub.ts'
+import type { HubOptions } from './hub.ts'
+import type { HubStream } from './stream.ts'
 
 export class HubRegistry {
   readonly #options: HubOptions
   readonly #hubs = new Map<string, Hub>()
+  #isShutDown = false
 
   constructor(options: Omit<HubOptions, 'onReleased'>) {
     this.#options = {
@@ -26,7 +28,8 @@ export class HubRegistry {
 
   /**
    * The hub of this stream, made when there is none. A hub of an earlier incarnation is stopped;
-   * one of a later incarnation is returned: it is the caller who is out of date.
+   * one of a later incarnation is returned: it is the caller who is out of date. After
+   * {@link shutdown} every hub is a stopped one.
    */
   acquire(stream: HubStream): Hub {
     const found = this.#hubs.get(stream.name)
@@ -37,11 +40,14 @@ export class HubRegistry {
     }
     const hub = new Hub(stream, this.#options)
     this.#hubs.set(stream.name, hub)
+    // Stopping takes it out of the map again.
+    if (this.#isShutDown) hub.stop('shutdown')
     return hub
   }
 
-  /** Ends every hub and its readers. */
+  /** Ends every hub and its readers, and those that a request on its way would still begin. */
   shutdown(): void {
+    this.#isShutDown = true
     for (const hub of [...this.#hubs.values()]) hub.stop('shutdown')
   }
 }

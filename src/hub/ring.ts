@@ -11,7 +11,8 @@ export type Batch = { readonly records: readonly DataRecord[]; readonly end: Seq
 
 export type RingLimits = { readonly maxRecords: number; readonly maxBytes: number }
 
-type Slot = { readonly batch: Batch; readonly bytes: number }
+/** `rest` is the part of the batch that was last asked for from its middle. */
+type Slot = { readonly batch: Batch; readonly bytes: number; rest?: Batch }
 
 export class Ring {
   readonly #limits: RingLimits
@@ -76,15 +77,20 @@ export class Ring {
 
   /**
    * The next data at a position: the rest of the batch it lies in, or the batch after it. The
-   * very same object for all who stand between two batches. Undefined at the end.
+   * very same object for all who stand between two batches, and for those who one after the other
+   * stand at the same place inside one. Undefined at the end.
    */
   next(position: SeqNum): Batch | undefined {
     invariant(position >= this.#start, 'the ring has this position')
     const slot = this.#slots[this.#find(position)]
     if (slot === undefined) return undefined
     const { batch } = slot
-    const skip = batch.records.findIndex(({ seqNum }) => seqNum >= position)
-    return skip === 0 ? batch : { records: batch.records.slice(skip), end: batch.end }
+    const first = batch.records.findIndex(({ seqNum }) => seqNum >= position)
+    if (first === 0) return batch
+    if (slot.rest?.records[0] !== batch.records[first]) {
+      slot.rest = { records: batch.records.slice(first), end: batch.end }
+    }
+    return slot.rest
   }
 
   /** Index of the first slot that ends after the position. */

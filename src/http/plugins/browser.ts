@@ -16,6 +16,9 @@ import {
   STREAM_TTL,
   STREAM_UP_TO_DATE,
 } from '../../protocol/headers.ts'
+import { STREAM_PREFIX, pathOf } from '../stream-url.ts'
+
+export const STREAM_METHODS = 'GET, HEAD, PUT, POST, DELETE, OPTIONS'
 
 const ALLOWED = [
   'Authorization',
@@ -51,14 +54,26 @@ const EXPOSED = [
 /** Browsers keep a preflight for at most two hours, some for less. */
 const PREFLIGHT_MAX_AGE_S = 7200
 
+const SECURITY_HEADERS = {
+  'x-content-type-options': 'nosniff',
+  'cross-origin-resource-policy': 'cross-origin',
+  // Whatever answers without a class of its own must not be stored.
+  'cache-control': 'no-store',
+}
+
+/** What every response carries, for answers that are given before any hook could run. */
+export const BROWSER_HEADERS: Readonly<Record<string, string>> = {
+  ...SECURITY_HEADERS,
+  'access-control-allow-origin': '*',
+  'access-control-expose-headers': EXPOSED.join(', '),
+}
+
 export async function registerBrowser(app: FastifyInstance): Promise<void> {
-  app.addHook('onRequest', (_request, reply, done) => {
-    void reply.headers({
-      'x-content-type-options': 'nosniff',
-      'cross-origin-resource-policy': 'cross-origin',
-      // Whatever answers without a class of its own must not be stored.
-      'cache-control': 'no-store',
-    })
+  app.addHook('onRequest', (request, reply, done) => {
+    void reply.headers(SECURITY_HEADERS)
+    if (request.method === 'OPTIONS' && pathOf(request).startsWith(STREAM_PREFIX)) {
+      void reply.header('allow', STREAM_METHODS)
+    }
     done()
   })
   await app.register(cors, {
@@ -67,5 +82,7 @@ export async function registerBrowser(app: FastifyInstance): Promise<void> {
     allowedHeaders: ALLOWED,
     exposedHeaders: EXPOSED,
     maxAge: PREFLIGHT_MAX_AGE_S,
+    // An OPTIONS that is no preflight is a question too, and not an error.
+    strictPreflight: false,
   })
 }

@@ -1,4 +1,5 @@
 /** Every failure of a request, rendered in one place; and the ones that never became a request. */
+import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Clock } from '../../clock.ts'
@@ -6,16 +7,22 @@ import { GatewayError, RequestError } from '../../errors.ts'
 import type { ErrorCode } from '../../errors.ts'
 import { internalProblem, plainProblem, toProblem } from '../problem.ts'
 import type { Problem } from '../problem.ts'
-import { STREAM_PREFIX } from '../stream-url.ts'
+import { STREAM_PREFIX, pathOf } from '../stream-url.ts'
+import { BROWSER_HEADERS, STREAM_METHODS } from './browser.ts'
+import { logWhenOver } from './request-log.ts'
 
-const STREAM_METHODS = 'GET, HEAD, PUT, POST, DELETE, OPTIONS'
-
-/** The framework's own refusals, by its stable codes. */
-const FRAMEWORK_CODES: Readonly<Record<string, ErrorCode>> = {
-  FST_ERR_CTP_BODY_TOO_LARGE: 'payload_too_large',
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'invalid_content_type',
-  FST_ERR_BAD_URL: 'invalid_path',
+/** The framework's own refusals, by its stable codes, in our words. */
+const FRAMEWORK_ERRORS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: ['payload_too_large', 'the body is larger than this server takes'],
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: ['invalid_content_type', 'Content-Type is not a media type'],
+  FST_ERR_BAD_URL: ['invalid_path', 'a URL is percent-encoded UTF-8'],
 }
+
+/** What there is of a connection that is answered without a response. */
+type Connection = { end(text: string): unknown }
+
+/** The response that a connection was last used for. */
+const responses = new WeakMap<Connection, ServerResponse>()
 
 /** Renders errors as problem+json, and unknown routes and methods with them. */
 export function registerErrors(app: FastifyInstance, clock: Clock): void {
@@ -26,35 +33,58 @@ export function registerErrors(app: FastifyInstance, clock: Clock): void {
     send(reply, known === undefined ? internalProblem() : toProblem(known, clock.random()))
   })
   app.setNotFoundHandler((request, reply) => {
-    if (!request.url.startsWith(STREAM_PREFIX)) {
+    if (!pathOf(request).startsWith(STREAM_PREFIX)) {
       send(reply, plainProblem('not_found', 'there is nothing at this URL', clock.random()))
       return
     }
     void reply.header('allow', STREAM_METHODS)
     send(reply, plainProblem('method_not_allowed', 'a stream has no such method', clock.random()))
   })
+  app.addHook('onRequest', (request, reply, done) => {
+    responses.set(request.raw.socket, reply.raw)
+    done()
+  })
+  registerServerEvents(app)
 }
 
-/** What the router refuses before any route is found. */
+/** What Node would answer, or drop, without asking us. */
+function registerServerEvents({ server }: FastifyInstance): void {
+  // RFC 9110 §10.1.1: an expectation we do not know may be ignored.
+  server.on('checkExpectation', (request, response) => server.emit('request', request, response))
+  server.on('connect', (_request, socket) => {
+    refuse(socket, plainProblem('method_not_allowed', 'this is no proxy', 0))
+  })
+}
+
+/** What the router refuses before any route is found; no hook runs for it. */
 export function onFrameworkError(
   error: FastifyError,
-  _request: FastifyRequest,
+  request: FastifyRequest,
   reply: FastifyReply,
 ): void {
+  logWhenOver(request, reply)
   const known = toGatewayError(error)
-  send(reply, known === undefined ? internalProblem() : toProblem(known, Math.random()))
+  void reply.headers(BROWSER_HEADERS)
+  send(reply, known === undefined ? internalProblem() : toProblem(known, 0))
 }
 
 /** Answers bytes that are no HTTP request, or not in time, straight on the socket. */
 export function onClientError(error: Error & { code?: string }, socket: Socket): void {
-  if (!socket.writable || error.code === 'ECONNRESET') {
+  const response = responses.get(socket)
+  // In the middle of a response, of SSE say, an answer would become a part of it.
+  const isAnswering = response?.headersSent === true && !response.writableFinished
+  if (!socket.writable || isAnswering || error.code === 'ECONNRESET') {
     socket.destroy()
     return
   }
-  const { status, headers, body } = clientProblem(error.code)
+  refuse(socket, clientProblem(error.code))
+}
+
+/** Answers on the socket itself, which is of no use any more. */
+function refuse(socket: Connection, { status, headers, body }: Problem): void {
   const lines = Object.entries({
+    ...BROWSER_HEADERS,
     ...headers,
-    'x-content-type-options': 'nosniff',
     'content-length': String(Buffer.byteLength(body)),
     connection: 'close',
   }).map(([name, value]) => `${name}: ${value}\r\n`)
@@ -78,13 +108,16 @@ function titleOf(body: string): string {
 
 function toGatewayError(error: FastifyError): GatewayError | undefined {
   if (error instanceof GatewayError) return error
-  const code = FRAMEWORK_CODES[error.code]
-  if (code !== undefined) return new RequestError(code, error.message)
+  const refusal = FRAMEWORK_ERRORS[error.code]
+  if (refusal !== undefined) return new RequestError(...refusal)
   const { statusCode = 500 } = error
   return statusCode < 500 ? new RequestError('bad_request', error.message) : undefined
 }
 
 function send(reply: FastifyReply, { status, headers, body }: Problem): void {
+  // The framework would cut the connection while the client still sends: it might never see why.
+  // Node reads the rest and drops it, for no longer than a request may take.
+  if (status === 413) void reply.removeHeader('connection')
   // As bytes: to a string the framework would add a charset, which problem+json does not have.
   void reply.code(status).headers(headers).send(Buffer.from(body))
 }

@@ -32,7 +32,7 @@ export const readRoutes: FastifyPluginCallback<Options> = (app, options, done) =
         return send(reply, renderChunk(result, { read, ifNoneMatch, now: clock.now() }))
       }
       case 'long-poll': {
-        const result = await live.longPoll(name, read, request.raw)
+        const result = await live.longPoll(name, read, reply.raw)
         return send(reply, renderLongPoll(result, { read, ifNoneMatch, now: clock.now() }))
       }
       case 'sse': {

@@ -1,5 +1,6 @@
 /** The requests that change a stream: PUT, POST, DELETE (PROTOCOL §5.1-§5.4). */
 import type { FastifyPluginCallback, FastifyRequest } from 'fastify'
+import { RequestError } from '../../errors.ts'
 import { parseAppend, parseCreate } from '../../protocol/requests.ts'
 import {
   PRODUCER_EPOCH,
@@ -45,9 +46,24 @@ export const writeRoutes: FastifyPluginCallback<Options> = (app, { streams }, do
   done()
 }
 
-/** A request without a body has none at all; to the rules it is an empty one. */
-function bodyOf({ body }: FastifyRequest): Buffer {
+/**
+ * The bytes to store: those that were sent. A request without a body has none at all; to the
+ * rules it is an empty one.
+ *
+ * @throws RequestError the body is coded, and what readers would get is not what the writer meant
+ */
+function bodyOf({ body, headers }: FastifyRequest): Buffer {
+  if (!isPlain(headers['content-encoding'], 'identity')) {
+    throw new RequestError('invalid_header', 'send the body without a Content-Encoding')
+  }
+  if (!isPlain(headers['transfer-encoding'], 'chunked')) {
+    throw new RequestError('not_supported', 'the only Transfer-Encoding is chunked')
+  }
   return Buffer.isBuffer(body) ? body : Buffer.alloc(0)
+}
+
+function isPlain(coding: string | undefined, plain: string): boolean {
+  return coding === undefined || coding.trim() === '' || coding.trim().toLowerCase() === plain
 }
 
 function position(answer: { dataTail: number; closed: boolean }): Record<string, string> {

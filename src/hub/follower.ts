@@ -1,0 +1,82 @@
+/**
+ * The one read session of a hub: opens it, now or after a wait that grows with each attempt.
+ *
+ * Adapters never reconnect by themselves; when to do so is decided in `machine.ts`.
+ */
+import type { Clock } from '../clock.ts'
+import type { DurableLog, LogRecord, ReadSession, SeqNum } from '../log/log.ts'
+
+/** Every call names the generation of the session it comes from. */
+export type FollowerHandlers = {
+  readonly onRecords: (records: readonly LogRecord[], generation: number) => void
+  readonly onCaughtUp: (generation: number) => void
+  readonly onEnd: (cause: unknown, generation: number) => void
+}
+
+export type FollowerOptions = {
+  readonly log: DurableLog
+  readonly clock: Clock
+  readonly stream: string
+  /** Where the next session begins; asked when it is opened. */
+  readonly from: () => SeqNum
+}
+
+export type Attempt = { readonly generation: number; readonly attempt: number }
+
+/** First wait before a lost session is opened again; doubles up to the longest. In ms. */
+const FIRST_RETRY_MS = 100
+const LONGEST_RETRY_MS = 2000
+
+export class Follower {
+  readonly #options: FollowerOptions
+  readonly #handlers: FollowerHandlers
+  #session: ReadSession | undefined
+  #cancelRetry = (): void => undefined
+  /** Counts calls of `open` and `close`: a session of before is let go at once. */
+  #turn = 0
+
+  constructor(options: FollowerOptions, handlers: FollowerHandlers) {
+    this.#options = options
+    this.#handlers = handlers
+  }
+
+  /** Opens a session; attempt 0 at once. */
+  open({ attempt, generation }: Attempt): void {
+    this.close()
+    const turn = this.#turn
+    if (attempt === 0) return this.#open(generation, turn)
+    this.#cancelRetry = this.#options.clock.after(this.#delayMs(attempt), () =>
+      this.#open(generation, turn),
+    )
+  }
+
+  /** Ends the session, or the wait for the next one. */
+  close(): void {
+    this.#turn += 1
+    this.#cancelRetry()
+    this.#session?.cancel()
+    this.#session = undefined
+  }
+
+  #open(generation: number, turn: number): void {
+    const { log, stream, from } = this.#options
+    const { onRecords, onCaughtUp, onEnd } = this.#handlers
+    try {
+      const session = log.openReadSession(stream, from(), {
+        onRecords: (records) => onRecords(records, generation),
+        onCaughtUp: () => onCaughtUp(generation),
+        onEnd: (cause) => onEnd(cause, generation),
+      })
+      if (turn === this.#turn) this.#session = session
+      else session.cancel()
+    } catch (error) {
+      onEnd(error, generation)
+    }
+  }
+
+  /** Half of it by chance: the hubs that one outage has cut must not come back together. */
+  #delayMs(attempt: number): number {
+    const bound = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(attempt - 1, 10))
+    return bound * (0.5 + this.#options.clock.random() / 2)
+  }
+}

@@ -1,0 +1,22 @@
+/** The stream as it was when its hub began. */
+import type { SeqNum } from '../log/log.ts'
+
+export type HubStream = {
+  readonly name: string
+  /** Names this life of the stream. */
+  readonly incarnation: string
+  readonly contentType: string
+  /** Offsets before this seq num belong to an earlier incarnation. */
+  readonly base: SeqNum
+  readonly start: SeqNum
+  /** The position after the last data record. */
+  readonly dataTail: SeqNum
+  /** Following begins here. */
+  readonly nextSeq: SeqNum
+  readonly lastDataAt: number
+  readonly closed: boolean
+  /** The window of its sliding TTL, in ms; undefined when there is none. */
+  readonly ttlMs: number | undefined
+  /** The instant at which it ends whatever happens, in ms since 1970. */
+  readonly endsAt: number | undefined
+}

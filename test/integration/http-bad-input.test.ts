@@ -1,0 +1,285 @@
+/** What no client should send: the right 4xx with a stable code, and nothing is written. */
+import { once } from 'node:events'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { openEmbeddedLog } from '../../src/log/embedded-log.ts'
+import type { DurableLog } from '../../src/log/log.ts'
+import { call } from '../support/http-calls.ts'
+import { connect, exchange, readAnswers } from '../support/raw-http.ts'
+import { startGateway } from '../support/gateway.ts'
+import type { TestGateway } from '../support/gateway.ts'
+
+const LIMIT = 1000
+const TEXT = { 'content-type': 'text/plain' }
+
+let log: DurableLog
+let gateway: TestGateway
+let offset: string
+
+beforeAll(async () => {
+  log = await openEmbeddedLog({ location: { kind: 'memory' } })
+  gateway = await startGateway({ log, env: { MAX_APPEND_BYTES: String(LIMIT) } })
+  const { headers } = await call(gateway.stream('s'), { method: 'PUT', headers: TEXT, body: 'x' })
+  offset = String(headers['stream-next-offset'])
+})
+afterAll(async () => {
+  await gateway.shutdown()
+  await log.close()
+})
+
+/** What every failure looks like on the wire, whichever layer found it. */
+const problem = (status: number, code: string) => ({
+  status,
+  headers: {
+    'content-type': 'application/problem+json',
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+    'cross-origin-resource-policy': 'cross-origin',
+    'access-control-allow-origin': '*',
+    'access-control-expose-headers': expect.stringContaining('Stream-Next-Offset') as string,
+  },
+  problem: {
+    title: expect.any(String) as string,
+    detail: expect.any(String) as string,
+    status,
+    code,
+  },
+})
+
+async function send(bytes: string) {
+  const [answer] = await exchange(gateway.url, bytes)
+  const { status, headers, body } = answer!
+  return { status, headers, problem: JSON.parse(body) as unknown }
+}
+
+const head = (line: string, ...headers: string[]) =>
+  [`${line} HTTP/1.1`, 'Host: h', ...headers, '', ''].join('\r\n')
+const post = (body: string, ...headers: string[]) =>
+  head('POST /v1/stream/s', `Content-Length: ${body.length}`, ...headers) + body
+const BIG = 'x'.repeat(LIMIT + 1)
+
+describe('a request that can’t be served', () => {
+  test.each<[string, string, number, string]>([
+    ['a malformed escape', head('GET /v1/stream/%zz'), 400, 'invalid_path'],
+    ['a cut escape', head('GET /v1/stream/a%4'), 400, 'invalid_path'],
+    ['an escape that is not UTF-8', head('GET /v1/stream/%ff'), 400, 'invalid_path'],
+    ['an overlong slash', head('GET /v1/stream/a%c0%afb'), 400, 'invalid_path'],
+    ['a NUL', head('GET /v1/stream/a%00'), 400, 'invalid_path'],
+    ['a dot segment', head('GET /v1/stream/a/../s'), 400, 'invalid_path'],
+    ['an escaped dot segment', head('GET /v1/stream/%2e%2e/s'), 400, 'invalid_path'],
+    ['an empty segment', head('GET /v1/stream/a//b'), 400, 'invalid_path'],
+    ['a trailing slash', head('PUT /v1/stream/a/', 'Content-Length: 0'), 400, 'invalid_path'],
+    ['an empty name', head('PUT /v1/stream/', 'Content-Length: 0'), 400, 'invalid_path'],
+    ['513 bytes of name', head(`GET /v1/stream/${'a'.repeat(513)}`), 400, 'invalid_path'],
+    ['a name of 9000 bytes', head(`GET /v1/stream/${'a'.repeat(9000)}`), 400, 'invalid_path'],
+    ['a fragment', head('PUT /v1/stream/a#b', 'Content-Length: 0'), 400, 'invalid_path'],
+    ['a reserved name', head('PUT /v1/stream/__ds/x', 'Content-Length: 0'), 400, 'reserved_path'],
+    ['an unknown path', head('GET /v2'), 404, 'not_found'],
+    ['the prefix alone', head('GET /v1/stream'), 404, 'not_found'],
+    ['an unknown stream', head('GET /v1/stream/none'), 404, 'stream_not_found'],
+    ['PATCH', head('PATCH /v1/stream/s'), 405, 'method_not_allowed'],
+    ['PROPFIND', head('PROPFIND /v1/stream/s'), 405, 'method_not_allowed'],
+    ['TRACE', head('TRACE /v1/stream/s'), 405, 'method_not_allowed'],
+    ['CONNECT', head('CONNECT h:80'), 405, 'method_not_allowed'],
+    ['an unknown method', head('FOO /v1/stream/s'), 400, 'bad_request'],
+    ['no HTTP', '\x16\x03\x01\x02\x00\r\n\r\n', 400, 'bad_request'],
+    ['a name in raw bytes', head('GET /v1/stream/\xe9'), 400, 'bad_request'],
+    ['a length that is none', head('POST /v1/stream/s', 'Content-Length: x'), 400, 'bad_request'],
+    [
+      'two lengths at once',
+      head('POST /v1/stream/s', 'Content-Length: 3', 'Transfer-Encoding: chunked') + '0\r\n\r\n',
+      400,
+      'bad_request',
+    ],
+    [
+      'huge headers',
+      head('GET /v1/stream/s', `X: ${'a'.repeat(20_000)}`),
+      431,
+      'headers_too_large',
+    ],
+    ['an empty offset', head('GET /v1/stream/s?offset='), 400, 'invalid_offset'],
+    ['an offset of ours with a hole', head('GET /v1/stream/s?offset=0_1'), 400, 'invalid_offset'],
+    ['an offset of another kind', head('GET /v1/stream/s?offset=a,b'), 400, 'invalid_offset'],
+    ['an offset twice', head('GET /v1/stream/s?offset=-1&offset=-1'), 400, 'invalid_offset'],
+    [
+      'an offset beyond the tail',
+      head(`GET /v1/stream/s?offset=${'0'.repeat(16)}_${'9'.repeat(4).padStart(16, '0')}`),
+      400,
+      'offset_beyond_tail',
+    ],
+    [
+      'an offset of a fork',
+      head(`GET /v1/stream/s?offset=${'0'.repeat(15)}1_${'0'.repeat(16)}`),
+      400,
+      'invalid_offset',
+    ],
+    ['another live mode', head('GET /v1/stream/s?offset=-1&live=ws'), 400, 'invalid_live_mode'],
+    ['a live mode twice', head('GET /v1/stream/s?live=sse&live=sse'), 400, 'invalid_live_mode'],
+    ['a live read of nowhere', head('GET /v1/stream/s?live=sse'), 400, 'offset_required'],
+    [
+      'an event id of another server',
+      head('GET /v1/stream/s?offset=-1&live=sse', 'Last-Event-ID: 17'),
+      400,
+      'invalid_offset',
+    ],
+    ['an append without a type', post('abc'), 400, 'missing_content_type'],
+    ['an append with a broken type', post('abc', 'Content-Type: x'), 400, 'invalid_content_type'],
+    ['another type', post('{}', 'Content-Type: application/json'), 409, 'content_type_mismatch'],
+    ['an append of nothing', post('', 'Content-Type: text/plain'), 400, 'empty_body'],
+    [
+      'a gzipped body',
+      post('abc', 'Content-Type: text/plain', 'Content-Encoding: gzip'),
+      400,
+      'invalid_header',
+    ],
+    [
+      'a gzipped transfer',
+      head('POST /v1/stream/s', 'Content-Type: text/plain', 'Transfer-Encoding: gzip, chunked') +
+        '3\r\nabc\r\n0\r\n\r\n',
+      501,
+      'not_supported',
+    ],
+    [
+      'chunks that are none',
+      head('POST /v1/stream/s', 'Content-Type: text/plain', 'Transfer-Encoding: chunked') +
+        'zz\r\n',
+      400,
+      'bad_request',
+    ],
+    ['a body over the limit', post(BIG, 'Content-Type: text/plain'), 413, 'payload_too_large'],
+    [
+      'a body in chunks over the limit',
+      head('POST /v1/stream/s', 'Content-Type: text/plain', 'Transfer-Encoding: chunked') +
+        `${BIG.length.toString(16)}\r\n${BIG}\r\n0\r\n\r\n`,
+      413,
+      'payload_too_large',
+    ],
+  ])('%s', async (_name, bytes, status, code) => {
+    const answer = await send(bytes)
+    expect(answer).toMatchObject(problem(status, code))
+    const { headers } = await call(gateway.stream('s'), { method: 'HEAD' })
+    expect(headers['stream-next-offset']).toBe(offset)
+  })
+
+  test('is answered to HEAD without a body', async () => {
+    expect(await call(`${gateway.url}/nowhere`, { method: 'HEAD' })).toMatchObject({
+      status: 404,
+      headers: { 'content-type': 'application/problem+json', 'cache-control': 'no-store' },
+      body: '',
+    })
+  })
+
+  test('names the methods a stream has', async () => {
+    const [answer] = await exchange(gateway.url, head('PATCH /v1/stream/s'))
+    expect(answer!.headers['allow']).toBe('GET, HEAD, PUT, POST, DELETE, OPTIONS')
+  })
+})
+
+describe('a body over the limit', () => {
+  test('leaves the connection to the next request', async () => {
+    const answers = await exchange(
+      gateway.url,
+      post(BIG, 'Content-Type: text/plain') + head('GET /healthz'),
+      2,
+    )
+    expect(answers.map(({ status }) => status)).toEqual([413, 200])
+  })
+
+  test('does not cut off a client that sends all of it before it reads', async () => {
+    const socket = await connect(gateway.url)
+    socket.pause()
+    const size = 20 * 1024 * 1024
+    socket.write(head('POST /v1/stream/s', 'Content-Type: text/plain', `Content-Length: ${size}`))
+    const block = Buffer.alloc(256 * 1024, 'x')
+    for (let sent = 0; sent < size; sent += block.length) {
+      if (!socket.write(block)) await once(socket, 'drain')
+    }
+    const [answer] = await readAnswers(socket, 1)
+    socket.destroy()
+    expect(answer!.status).toBe(413)
+  })
+})
+
+describe('unusual, but right', () => {
+  test('an escaped slash names the same stream as a plain one', async () => {
+    await call(gateway.stream('a%2Fb'), { method: 'PUT', headers: TEXT, body: 'same' })
+    expect((await call(gateway.stream('a/b'))).body).toBe('same')
+  })
+
+  test('512 bytes, each of them escaped, are a name', async () => {
+    const { status } = await call(gateway.stream('%61'.repeat(512)), { method: 'PUT' })
+    expect(status).toBe(201)
+  })
+
+  test('an absolute request target names the same stream, and Location too', async () => {
+    const put = head(`PUT http://example.com/v1/stream/abs`, 'Content-Length: 0')
+    const [created] = await exchange(gateway.url, put)
+    expect(created).toMatchObject({ status: 201, headers: { location: 'http://h/v1/stream/abs' } })
+    expect((await call(gateway.stream('abs'), { method: 'HEAD' })).status).toBe(200)
+  })
+
+  test('HTTP/1.0 without a host is served; its Location is a path', async () => {
+    const put = 'PUT /v1/stream/old HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc'
+    const [created] = await exchange(gateway.url, put)
+    expect(created).toMatchObject({ status: 201, headers: { location: '/v1/stream/old' } })
+  })
+
+  test('a body in chunks is one append', async () => {
+    await call(gateway.stream('chunked'), { method: 'PUT', headers: TEXT })
+    const type = 'Content-Type: text/plain'
+    const request = head('POST /v1/stream/chunked', type, 'Transfer-Encoding: chunked')
+    await exchange(gateway.url, `${request}2\r\nab\r\n1\r\nc\r\n0\r\n\r\n`)
+    expect((await call(gateway.stream('chunked'))).body).toBe('abc')
+  })
+
+  test('a client that waits for 100 Continue gets it, and its append', async () => {
+    await call(gateway.stream('patient'), { method: 'PUT', headers: TEXT })
+    const socket = await connect(gateway.url)
+    const headers = ['Content-Type: text/plain', 'Expect: 100-continue', 'Content-Length: 3']
+    socket.write(head('POST /v1/stream/patient', ...headers))
+    const statuses: number[] = []
+    socket.once('data', () => socket.write('abc'))
+    for (const { status } of await readAnswers(socket, 2)) statuses.push(status)
+    socket.destroy()
+    expect(statuses).toEqual([100, 204])
+  })
+
+  test('an expectation we do not know is ignored', async () => {
+    const [answer] = await exchange(gateway.url, head('GET /v1/stream/s', 'Expect: more'))
+    expect(answer).toMatchObject({ status: 200, body: 'x' })
+  })
+
+  test('a body on a GET is ignored, and the next request on the connection is served', async () => {
+    const answers = await exchange(
+      gateway.url,
+      head('GET /v1/stream/s', 'Content-Length: 3') + 'abc' + head('GET /v1/stream/s'),
+      2,
+    )
+    expect(answers.map(({ body }) => body)).toEqual(['x', 'x'])
+  })
+
+  test('Content-Encoding: identity is none', async () => {
+    const headers = { ...TEXT, 'content-encoding': 'Identity' }
+    const url = gateway.stream('identity')
+    expect((await call(url, { method: 'PUT', headers, body: 'a' })).status).toBe(201)
+  })
+
+  test('an OPTIONS that is no preflight is answered', async () => {
+    const { status, headers } = await call(gateway.stream('s'), { method: 'OPTIONS' })
+    expect([status, headers.allow]).toEqual([204, 'GET, HEAD, PUT, POST, DELETE, OPTIONS'])
+  })
+
+  test('a preflight allows what clients send', async () => {
+    const { status, headers } = await call(gateway.stream('s'), {
+      method: 'OPTIONS',
+      headers: { origin: 'http://a.example', 'access-control-request-method': 'POST' },
+    })
+    expect({ status, ...headers }).toMatchObject({
+      status: 204,
+      'access-control-allow-origin': '*',
+      'access-control-allow-methods': 'GET, HEAD, PUT, POST, DELETE',
+      'access-control-allow-headers': expect.stringMatching(
+        /Content-Type.*If-None-Match.*Last-Event-ID.*Stream-Closed.*Producer-Id/,
+      ) as string,
+    })
+  })
+})

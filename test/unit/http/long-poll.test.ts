@@ -1,0 +1,193 @@
+import { describe, expect, test } from 'vitest'
+import { LogUnavailableError, StreamNotFoundError } from '../../../src/errors.ts'
+import type { StopReason } from '../../../src/hub/machine.ts'
+import type { Batch } from '../../../src/hub/ring.ts'
+import { LongPollSubscriber } from '../../../src/http/long-poll.ts'
+import { STREAM, closed, data, dataRecord, finalData, startHub } from '../hub/fakes.ts'
+
+const TIMEOUT_MS = 20_000
+const cursor = (seqNum: number, slot = 0) => 2 ** 40 + seqNum * 1024 + slot
+
+type Setup = {
+  readonly scene?: ReturnType<typeof startHub>
+  readonly position?: number
+  readonly cursor?: number
+  readonly history?: (position: number) => Promise<Batch>
+}
+
+function poll({ scene = startHub(), position = STREAM.dataTail, ...rest }: Setup = {}) {
+  const subscriber = new LongPollSubscriber(
+    { hub: scene.hub, position },
+    {
+      clock: scene.clock,
+      cursor: rest.cursor,
+      timeoutMs: TIMEOUT_MS,
+      history: rest.history ?? (() => Promise.reject(new Error('no history'))),
+    },
+  )
+  return { ...scene, subscriber, result: subscriber.result }
+}
+
+const EMPTY = { stream: STREAM, from: 10, next: 10, upToDate: true, body: undefined }
+
+describe('a long-poll at the tail', () => {
+  test('is answered by the next batch, once', async () => {
+    const scene = startHub()
+    const before = scene.clock.timers
+    const { log, result, hub } = poll({ scene })
+    log.last.give(data(11), data(12))
+    log.last.give(data(13))
+    expect(await result).toEqual({
+      stream: STREAM,
+      from: 10,
+      next: 13,
+      upToDate: true,
+      closed: false,
+      body: Buffer.from('r11r12'),
+      cursor: cursor(13),
+    })
+    expect([hub.subscribers, scene.clock.timers]).toEqual([0, before])
+  })
+
+  test('gives all who wait at one position the same bytes and cursor', async () => {
+    const scene = startHub()
+    const polls = Array.from({ length: 50 }, (_, index) =>
+      poll({ scene, cursor: cursor(9, index) }),
+    )
+    scene.log.last.give(data(11))
+    const results = await Promise.all(polls.map(({ result }) => result))
+    for (const { body, cursor } of results) {
+      expect(body).toBe(results[0]!.body)
+      expect(cursor).toBe(results[0]!.cursor)
+    }
+  })
+
+  test('is answered empty when its time is up, with a cursor past the client’s', async () => {
+    const { clock, result, hub } = poll({ cursor: cursor(10, 7) })
+    clock.advance(TIMEOUT_MS)
+    expect(await result).toEqual({ ...EMPTY, closed: false, cursor: cursor(10, 8) })
+    expect(hub.subscribers).toBe(0)
+  })
+
+  test('is answered empty, and at once, on a closed stream', async () => {
+    const { result, clock } = poll({ scene: startHub({ closed: true }) })
+    expect(await result).toMatchObject({ next: 10, upToDate: true, closed: true, body: undefined })
+    expect(clock.nextTimerMs).not.toBe(TIMEOUT_MS)
+  })
+
+  test.each([
+    ['without data', [closed(11)], { next: 10, body: undefined, cursor: undefined }],
+    ['with its last data', [finalData(11)], { next: 12, body: Buffer.from('r11') }],
+  ])('is woken by closure %s', async (_name, records, expected) => {
+    const { log, result } = poll()
+    log.last.give(...records)
+    expect(await result).toMatchObject({ ...expected, upToDate: true, closed: true })
+  })
+})
+
+describe('a long-poll behind the tail', () => {
+  test('is answered at once from the ring, and not called up to date before the end', async () => {
+    const scene = startHub()
+    scene.log.last.give(data(11))
+    scene.log.last.give(data(12))
+    const { result, hub } = poll({ scene })
+    expect(await result).toMatchObject({ next: 12, upToDate: false, body: Buffer.from('r11') })
+    expect(hub.subscribers).toBe(0)
+  })
+
+  test('is answered from history, past records that are no data', async () => {
+    const chunks: Record<number, Batch> = {
+      4: { records: [], end: 6 },
+      6: { records: [dataRecord(7)], end: 8 },
+    }
+    const { result } = poll({ position: 4, history: (from) => Promise.resolve(chunks[from]!) })
+    expect(await result).toMatchObject({
+      from: 4,
+      next: 8,
+      upToDate: false,
+      body: Buffer.from('r7'),
+    })
+  })
+
+  test('is up to date when history reaches the tail, and parks when there was no data', async () => {
+    const last = { records: [dataRecord(9)], end: 10 }
+    const { result } = poll({ position: 9, history: () => Promise.resolve(last) })
+    expect(await result).toMatchObject({ next: 10, upToDate: true, closed: false })
+
+    const parked = poll({ position: 9, history: () => Promise.resolve({ records: [], end: 10 }) })
+    await Promise.resolve()
+    await Promise.resolve()
+    expect(parked.hub.subscribers).toBe(1)
+    parked.log.last.give(data(11))
+    expect(await parked.result).toMatchObject({ from: 9, next: 12 })
+  })
+
+  test('fails as its history does', async () => {
+    const cause = new LogUnavailableError()
+    const { result } = poll({ position: 4, history: () => Promise.reject(cause) })
+    await expect(result).rejects.toBe(cause)
+  })
+
+  test('parks nobody whose client has left meanwhile', async () => {
+    const scene = startHub()
+    const before = scene.clock.timers
+    let give: (batch: Batch) => void = () => undefined
+    const history = () => new Promise<Batch>((resolve) => (give = resolve))
+    const { subscriber, hub } = poll({ scene, position: 9, history })
+    subscriber.abandon()
+    give({ records: [], end: 10 })
+    await new Promise((resolve) => setImmediate(resolve))
+    expect([hub.subscribers, scene.clock.timers]).toEqual([0, before])
+  })
+
+  test('is not woken while it reads', async () => {
+    let asked = 0
+    let give: (batch: Batch) => void = () => undefined
+    const history = () => {
+      asked += 1
+      return new Promise<Batch>((resolve) => (give = resolve))
+    }
+    const { subscriber, result } = poll({ position: 9, history })
+    subscriber.wake()
+    subscriber.wake()
+    give({ records: [dataRecord(9)], end: 10 })
+    expect([await result, asked]).toMatchObject([{ next: 10 }, 1])
+  })
+})
+
+describe('the end of its hub', () => {
+  test.each<StopReason>(['shutdown', 'idle', 'gap'])('%s answers empty', async (reason) => {
+    const { hub, result } = poll()
+    hub.stop(reason)
+    expect(await result).toMatchObject({ ...EMPTY, closed: false })
+  })
+
+  test.each<[StopReason, new () => Error]>([
+    ['stream_deleted', StreamNotFoundError],
+    ['stream_expired', StreamNotFoundError],
+    // An empty answer would be asked again at once.
+    ['failed', LogUnavailableError],
+  ])('%s refuses', async (reason, error) => {
+    const { hub, result, clock } = poll()
+    hub.stop(reason)
+    await expect(result).rejects.toBeInstanceOf(error)
+    expect(clock.timers).toBe(0)
+  })
+
+  test('before it parks is no different', async () => {
+    const scene = startHub()
+    scene.hub.stop('shutdown')
+    const { result, clock } = poll({ scene })
+    expect(await result).toMatchObject(EMPTY)
+    expect(clock.timers).toBe(0)
+  })
+
+  test('after its answer changes nothing', async () => {
+    const { hub, log, result, subscriber } = poll()
+    log.last.give(data(11))
+    hub.stop('stream_deleted')
+    subscriber.stop('stream_deleted')
+    subscriber.abandon()
+    expect(await result).toMatchObject({ next: 12 })
+  })
+})

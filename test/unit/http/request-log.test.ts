@@ -1,0 +1,94 @@
+import { Writable } from 'node:stream'
+import Fastify, { LogController } from 'fastify'
+import { afterEach, describe, expect, test } from 'vitest'
+import { systemClock } from '../../../src/clock.ts'
+import { LogUnavailableError } from '../../../src/errors.ts'
+import { registerBrowser } from '../../../src/http/plugins/browser.ts'
+import { onFrameworkError, registerErrors } from '../../../src/http/plugins/errors.ts'
+import { registerRequestLog } from '../../../src/http/plugins/request-log.ts'
+
+const close: (() => Promise<unknown>)[] = []
+afterEach(async () => {
+  for (const end of close.splice(0)) await end()
+})
+
+type Line = Record<string, unknown>
+
+async function start() {
+  const lines: Line[] = []
+  const stream = new Writable({
+    write: (chunk: Buffer, _encoding, done) => {
+      lines.push(JSON.parse(chunk.toString()) as Line)
+      done()
+    },
+  })
+  const app = Fastify({
+    logger: { level: 'info', stream },
+    logController: new LogController({ disableRequestLogging: true }),
+    frameworkErrors: onFrameworkError,
+  })
+  registerRequestLog(app)
+  await registerBrowser(app)
+  registerErrors(app, systemClock)
+  app.get('/ok', () => 'ok')
+  app.get('/bug', () => {
+    throw new TypeError('inside: token abc')
+  })
+  app.get('/down', () => {
+    throw new LogUnavailableError(new Error('s2 at secret.example'))
+  })
+  close.push(() => app.close())
+  return { app, lines }
+}
+
+describe('the request log', () => {
+  test('has one line for a request: what it was and how it ended, and no secret', async () => {
+    const { app, lines } = await start()
+    await app.inject({
+      url: '/ok?live=sse&token=hush&offset=5',
+      headers: { authorization: 'Bearer hush', cookie: 'hush' },
+    })
+    expect(lines).toEqual([
+      expect.objectContaining({
+        level: 30,
+        msg: 'request',
+        method: 'GET',
+        path: '/ok',
+        live: 'sse',
+        status: 200,
+        ms: expect.any(Number) as number,
+      }),
+    ])
+    expect(JSON.stringify(lines)).not.toContain('hush')
+  })
+
+  test.each([
+    ['/nothing?secret=hush', 404],
+    ['/%zz?secret=hush', 400],
+    ['/ok?live=hush', 200],
+  ])('%s: one line too', async (url, status) => {
+    const { app, lines } = await start()
+    await app.inject({ url })
+    expect(lines.map(({ msg, status }) => [msg, status])).toEqual([['request', status]])
+    expect(JSON.stringify(lines)).not.toContain('hush')
+  })
+
+  test('has the bug that a client is told nothing of', async () => {
+    const { app, lines } = await start()
+    const { statusCode, body } = await app.inject({ url: '/bug' })
+    expect([statusCode, body.includes('abc')]).toEqual([500, false])
+    expect(lines.map(({ level, msg }) => [level, msg])).toEqual([
+      [50, 'request failed'],
+      [30, 'request'],
+    ])
+    expect(lines[0]!['err']).toMatchObject({ type: 'TypeError', message: 'inside: token abc' })
+  })
+
+  test('has the cause of a failure that is not ours, as a warning', async () => {
+    const { app, lines } = await start()
+    const { body } = await app.inject({ url: '/down' })
+    expect(body).not.toContain('secret')
+    expect(lines[0]).toMatchObject({ level: 40, code: 'log_unavailable' })
+    expect(JSON.stringify(lines[0])).toContain('secret.example')
+  })
+})

@@ -1,0 +1,330 @@
+import { EventEmitter } from 'node:events'
+import type { ServerResponse } from 'node:http'
+import { describe, expect, test } from 'vitest'
+import type { Batch } from '../../../src/hub/ring.ts'
+import { SseSubscriber } from '../../../src/http/sse.ts'
+import type { DisconnectReason } from '../../../src/http/sse.ts'
+import { STREAM, closed, data, dataRecord, finalData, startHub } from '../hub/fakes.ts'
+
+/** A response that takes a number of writes, then pushes back until it is drained. */
+class FakeResponse extends EventEmitter {
+  text = ''
+  writes = 0
+  room = Infinity
+  writableNeedDrain = false
+  ended = false
+  destroyed = false
+  refusal: Error | undefined
+
+  write(bytes: Buffer): boolean {
+    if (this.refusal !== undefined) throw this.refusal
+    expect(this.ended || this.destroyed).toBe(false)
+    this.text += bytes.toString()
+    this.writes += 1
+    this.room -= 1
+    this.writableNeedDrain = this.room <= 0
+    return !this.writableNeedDrain
+  }
+
+  drain(room: number): void {
+    this.room = room
+    this.writableNeedDrain = false
+    this.emit('drain')
+  }
+
+  end(): void {
+    this.ended = true
+  }
+
+  destroy(): void {
+    if (this.destroyed) return
+    this.destroyed = true
+    this.emit('close')
+  }
+
+  /** The records that arrived, in order. */
+  get records(): string[] {
+    return [...this.text.matchAll(/^data:(r\d+(?:r\d+)*)$/gm)].flatMap(([, text]) =>
+      text!.split(/(?=r)/),
+    )
+  }
+
+  get controls(): unknown[] {
+    return [...this.text.matchAll(/^data:(\{.*\})$/gm)].map(
+      ([, json]) => JSON.parse(json!) as unknown,
+    )
+  }
+}
+
+const offset = (seqNum: number) => `0000000000000000_${String(seqNum).padStart(16, '0')}`
+const cursor = (seqNum: number, slot = 0) => String(2 ** 40 + seqNum * 1024 + slot)
+const range = (from: number, to: number) =>
+  Array.from({ length: to - from }, (_, index) => `r${from + index}`)
+
+const HEARTBEAT_MS = 15_000
+const LIFETIME_MS = 60_000
+/** By the manual clock's chance: 90 %. */
+const JITTERED_MS = 54_000
+
+type Setup = {
+  readonly scene?: ReturnType<typeof startHub>
+  readonly position?: number
+  readonly cursor?: number
+  readonly history?: (position: number) => Promise<Batch>
+  readonly room?: number
+}
+
+function open({ scene = startHub(), position = STREAM.dataTail, ...rest }: Setup = {}) {
+  const response = new FakeResponse()
+  response.room = rest.room ?? Infinity
+  const ends: [DisconnectReason, unknown][] = []
+  const subscriber = new SseSubscriber(
+    { hub: scene.hub, position },
+    {
+      clock: scene.clock,
+      response: response as unknown as ServerResponse,
+      cursor: rest.cursor,
+      heartbeatMs: HEARTBEAT_MS,
+      lifetimeMs: LIFETIME_MS,
+      history: rest.history ?? (() => Promise.reject(new Error('no history'))),
+      onEnd: (reason, cause) => ends.push([reason, cause]),
+    },
+  )
+  subscriber.begin()
+  return { ...scene, response, ends, subscriber }
+}
+
+/** History that the test hands over when it likes. */
+function deferredHistory() {
+  const asked: number[] = []
+  let settle: { resolve: (batch: Batch) => void; reject: (error: unknown) => void } | undefined
+  const history = (position: number) => {
+    asked.push(position)
+    return new Promise<Batch>((resolve, reject) => {
+      settle = { resolve, reject }
+    })
+  }
+  const turn = () => new Promise((resolve) => setImmediate(resolve))
+  return {
+    asked,
+    history,
+    give: (from: number, end: number) => {
+      const records = Array.from({ length: end - from }, (_, index) => dataRecord(from + index))
+      settle!.resolve({ records, end })
+      return turn()
+    },
+    fail: (error: unknown) => {
+      settle!.reject(error)
+      return turn()
+    },
+  }
+}
+
+describe('an SSE reader at the tail', () => {
+  test('is told at once where it stands, then gets every batch with its control event', () => {
+    const { log, response } = open()
+    log.last.give(data(11), data(12))
+    log.last.give(data(13))
+    expect(response.records).toEqual(['r11', 'r12', 'r13'])
+    expect(response.controls).toEqual([
+      { streamNextOffset: offset(10), streamCursor: cursor(10), upToDate: true },
+      { streamNextOffset: offset(13), streamCursor: cursor(13), upToDate: true },
+      { streamNextOffset: offset(14), streamCursor: cursor(14), upToDate: true },
+    ])
+    expect(response.writes).toBe(3)
+  })
+
+  test('gets cursors that only grow, from its own on', () => {
+    const { log, response } = open({ cursor: 2 ** 40 + 10 * 1024 + 5 })
+    log.last.give(data(11))
+    expect(response.controls).toMatchObject([
+      { streamCursor: cursor(10, 6) },
+      { streamCursor: cursor(12) },
+    ])
+  })
+
+  test.each([
+    ['with its last data', [finalData(11)], offset(12)],
+    ['without data', [closed(11)], offset(10)],
+  ])('ends when the stream is closed %s', (_name, records, streamNextOffset) => {
+    const { log, response, ends, hub } = open()
+    log.last.give(...records)
+    expect(response.controls.at(-1)).toEqual({
+      streamNextOffset,
+      upToDate: true,
+      streamClosed: true,
+    })
+    expect([response.ended, ends, hub.subscribers]).toEqual([
+      true,
+      [['stream_closed', undefined]],
+      0,
+    ])
+  })
+})
+
+describe('a socket that pushes back', () => {
+  test('gets everything in order, once, and never more than it asked for', () => {
+    const { log, response } = open({ room: 1 })
+    for (let seqNum = 11; seqNum < 60; seqNum += 1) log.last.give(data(seqNum))
+    expect(response.writes).toBe(1)
+    for (let drained = 1; drained < 100; drained += 1) {
+      response.drain(2)
+      expect(response.writes).toBeLessThanOrEqual(1 + 2 * drained)
+    }
+    expect(response.records).toEqual(range(11, 60))
+  })
+
+  test('is sent no heartbeat while it is full', () => {
+    const { clock, response } = open({ room: 1 })
+    clock.advance(HEARTBEAT_MS)
+    expect(response.writes).toBe(1)
+    response.drain(Infinity)
+    clock.advance(HEARTBEAT_MS)
+    expect(response.text.endsWith(':\n\n')).toBe(true)
+  })
+
+  test('that falls behind the ring goes on from history without a gap', async () => {
+    const scene = startHub({}, { ring: { maxRecords: 5, maxBytes: 1000 } })
+    const past = deferredHistory()
+    const { log, response } = open({ scene, room: 1, history: past.history })
+    for (let seqNum = 11; seqNum < 40; seqNum += 1) log.last.give(data(seqNum))
+    response.drain(Infinity)
+    expect(past.asked).toEqual([10])
+    log.last.give(data(40))
+    await past.give(11, 30)
+    log.last.give(data(41))
+    await past.give(30, 38)
+    expect(past.asked).toEqual([10, 30])
+    expect(response.records).toEqual(range(11, 42))
+    const [upToDate, rest] = [response.controls.at(-1), response.controls.slice(1, -1)]
+    expect(upToDate).toMatchObject({ upToDate: true, streamNextOffset: offset(42) })
+    expect(rest.every((control) => !('upToDate' in (control as object)))).toBe(true)
+  })
+
+  test('is given time for its last bytes, then cut', () => {
+    const { clock, response, log } = open({ room: 1 })
+    log.last.give(finalData(11))
+    response.drain(1)
+    expect([response.ended, response.destroyed]).toEqual([true, false])
+    clock.advance(10_000)
+    expect(response.destroyed).toBe(true)
+  })
+})
+
+describe('while history is read', () => {
+  test('a wake changes nothing', async () => {
+    const past = deferredHistory()
+    const { log, response } = open({ position: 5, history: past.history })
+    log.last.give(data(11))
+    expect([response.writes, past.asked]).toEqual([0, [5]])
+    await past.give(5, 10)
+    expect(response.records).toEqual([...range(5, 10), 'r11'])
+  })
+
+  test('records that are no data are passed over', async () => {
+    const past = deferredHistory()
+    const { response } = open({ position: 5, history: past.history })
+    await past.give(8, 8)
+    await past.give(8, 10)
+    expect([response.records, past.asked]).toEqual([
+      ['r8', 'r9'],
+      [5, 8],
+    ])
+    expect(response.controls).toMatchObject([{ upToDate: true, streamNextOffset: offset(10) }])
+  })
+
+  test('a stop ends the reader, and what comes late is not sent', async () => {
+    const past = deferredHistory()
+    const { hub, response, ends } = open({ position: 5, history: past.history })
+    hub.stop('stream_deleted')
+    await past.give(5, 10)
+    expect([response.text, response.ended, ends]).toEqual([
+      '',
+      true,
+      [['stream_deleted', undefined]],
+    ])
+  })
+
+  test('a failure ends this reader alone and names its cause', async () => {
+    const past = deferredHistory()
+    const { hub, response, ends } = open({ position: 5, history: past.history })
+    const cause = new Error('unreachable')
+    await past.fail(cause)
+    expect([response.ended, ends, hub.state.phase]).toEqual([
+      true,
+      [['read_failed', cause]],
+      'starting',
+    ])
+  })
+})
+
+describe('the end of a connection', () => {
+  test('comes after its lifetime less some chance, with word of where to go on', () => {
+    const { clock, response, ends, hub, log } = open()
+    log.last.give(data(11))
+    clock.advance(JITTERED_MS - 1)
+    expect(response.ended).toBe(false)
+    clock.advance(1)
+    expect(response.controls.at(-1)).toEqual({
+      streamNextOffset: offset(12),
+      streamCursor: cursor(12, 2),
+      upToDate: true,
+    })
+    expect([response.ended, ends, hub.subscribers]).toEqual([true, [['lifetime', undefined]], 0])
+  })
+
+  test('on shutdown tells a reader that is behind where to go on, not that it has all', () => {
+    const { hub, log, response, ends } = open({ room: 1 })
+    log.last.give(data(11))
+    hub.stop('shutdown')
+    expect(response.controls.at(-1)).toEqual({
+      streamNextOffset: offset(10),
+      streamCursor: cursor(10, 1),
+    })
+    expect([response.ended, ends]).toEqual([true, [['shutdown', undefined]]])
+  })
+
+  test.each(['close', 'error'])('on %s leaves neither reader nor timer behind', (event) => {
+    const scene = startHub()
+    const before = scene.clock.timers
+    const { hub, clock, response, ends, log } = open({ scene })
+    response.emit(event, new Error('reset'))
+    log.last.give(data(11))
+    response.drain(1)
+    expect([hub.subscribers, clock.timers, ends]).toEqual([0, before, [['client', undefined]]])
+  })
+
+  test('happens once, whatever comes after it', () => {
+    const { hub, response, ends, subscriber, clock } = open()
+    hub.stop('stream_deleted')
+    const { text } = response
+    subscriber.stop('shutdown')
+    subscriber.wake()
+    response.drain(9)
+    clock.advance(LIFETIME_MS)
+    expect([response.text, ends]).toEqual([text, [['stream_deleted', undefined]]])
+    expect(clock.timers).toBe(0)
+  })
+
+  test('comes at once on a hub that has stopped meanwhile', () => {
+    const scene = startHub()
+    scene.hub.stop('stream_deleted')
+    const { response, ends } = open({ scene })
+    expect([response.text, response.ended, ends]).toEqual([
+      '',
+      true,
+      [['stream_deleted', undefined]],
+    ])
+  })
+
+  test('follows a write that throws, and harms nobody else', () => {
+    const scene = startHub()
+    const broken = open({ scene })
+    const sound = open({ scene })
+    const bug = new Error('a bug')
+    broken.response.refusal = bug
+    scene.log.last.give(data(11))
+    expect(broken.ends).toEqual([['failed', bug]])
+    expect([sound.response.records, scene.hub.state.phase]).toEqual([['r11'], 'live'])
+  })
+})

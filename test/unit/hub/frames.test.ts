@@ -1,0 +1,100 @@
+import { describe, expect, test } from 'vitest'
+import { Frames } from '../../../src/hub/frames.ts'
+import { dataRecord } from './fakes.ts'
+
+const records = [dataRecord(4, '"a"'), dataRecord(5, '"b"')]
+const batch = { records, end: 6 }
+const progress = { end: 6, upToDate: true, closed: false }
+const OFFSET = '0000000000000000_0000000000000006'
+/** BASE + seq num · 1024, as the cursor's own page has it (field.md §1.4). */
+const CURSOR = 2 ** 40 + 6 * 1024
+
+/** Records that count how often their bytes are looked at: encoding looks once. */
+function counted() {
+  let looks = 0
+  const body = Buffer.from('"a"')
+  const record = {
+    seqNum: 5,
+    timestamp: 0,
+    get body() {
+      looks += 1
+      return body
+    },
+  }
+  return { batch: { records: [record], end: 6 }, looks: () => looks }
+}
+
+describe('event (PROTOCOL §5.8)', () => {
+  test.each([
+    ['application/json', `data:["a","b"]`],
+    ['text/plain', `data:"a""b"`],
+    ['application/octet-stream', 'data:ImEiImIi'],
+  ])('%s: the data, then where it ends', (contentType, line) => {
+    const { bytes, cursor } = new Frames(contentType).event(batch, progress, undefined)
+    expect(bytes.toString()).toBe(
+      `id: ${OFFSET}\nevent: data\n${line}\n\n` +
+        `id: ${OFFSET}\nevent: control\n` +
+        `data:{"streamNextOffset":"${OFFSET}","streamCursor":"${CURSOR}","upToDate":true}\n\n`,
+    )
+    expect(cursor).toBe(CURSOR)
+  })
+
+  test('is encoded once, and all readers share the same bytes', () => {
+    const frames = new Frames('text/plain')
+    const { batch, looks } = counted()
+    const first = frames.event(batch, progress, undefined)
+    for (let reader = 0; reader < 100; reader += 1) {
+      // Whatever cursors they come with: they meet again here.
+      expect(frames.event(batch, progress, 2 ** 40 + reader).bytes).toBe(first.bytes)
+    }
+    expect(looks()).toBe(1)
+  })
+
+  test('encodes its data once for readers with other flags or a cursor of their own', () => {
+    const frames = new Frames('text/plain')
+    const { batch, looks } = counted()
+    const shared = frames.event(batch, progress, undefined)
+    const partial = frames.event(batch, { ...progress, upToDate: false }, undefined)
+    const ahead = frames.event(batch, progress, CURSOR + 10)
+    expect(partial.bytes.toString()).not.toContain('upToDate')
+    expect(ahead.cursor).toBe(CURSOR + 11)
+    expect(ahead.bytes.toString()).toBe(
+      shared.bytes.toString().replace(String(CURSOR), String(CURSOR + 11)),
+    )
+    expect(looks()).toBe(1)
+  })
+
+  test('leaves the cursor out at the end of a closed stream', () => {
+    const end = { ...progress, closed: true }
+    const { bytes } = new Frames('text/plain').event(batch, end, undefined)
+    expect(bytes.toString()).toContain(
+      `data:{"streamNextOffset":"${OFFSET}","upToDate":true,"streamClosed":true}\n\n`,
+    )
+  })
+})
+
+describe('status', () => {
+  test('is a control event whose cursor moves while the stream is idle', () => {
+    const frames = new Frames('text/plain')
+    expect(frames.status(progress, 0, undefined).bytes.toString()).toBe(
+      `id: ${OFFSET}\nevent: control\n` +
+        `data:{"streamNextOffset":"${OFFSET}","streamCursor":"${CURSOR}","upToDate":true}\n\n`,
+    )
+    expect(frames.status(progress, 60_000, undefined).cursor).toBe(CURSOR + 3)
+    expect(frames.status(progress, 0, CURSOR).cursor).toBe(CURSOR + 1)
+  })
+})
+
+describe('body', () => {
+  test.each([
+    ['application/json', '["a","b"]'],
+    ['text/plain', '"a""b"'],
+  ])('%s: %s', (contentType, body) => {
+    expect(new Frames(contentType).body(records).toString()).toBe(body)
+  })
+
+  test('is the same bytes for all who wait at one position', () => {
+    const frames = new Frames('application/json')
+    expect(frames.body(records)).toBe(frames.body(records))
+  })
+})

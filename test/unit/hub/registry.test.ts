@@ -1,0 +1,69 @@
+import { describe, expect, test } from 'vitest'
+import { HubRegistry } from '../../../src/hub/registry.ts'
+import type { DurableLog } from '../../../src/log/log.ts'
+import { ManualClock } from '../../support/manual-clock.ts'
+import { FakeLog, IDLE_MS, STREAM, Witness } from './fakes.ts'
+
+function start() {
+  const log = new FakeLog()
+  const clock = new ManualClock()
+  const nothing = () => undefined
+  const registry = new HubRegistry({
+    log: log as unknown as DurableLog,
+    clock,
+    ring: { maxRecords: 10, maxBytes: 1000 },
+    idleMs: IDLE_MS,
+    onRecords: nothing,
+    onRenew: nothing,
+    onTransition: nothing,
+  })
+  return { registry, log, clock }
+}
+
+describe('HubRegistry', () => {
+  test('has one hub per stream', () => {
+    const { registry, log } = start()
+    const hub = registry.acquire(STREAM)
+    expect(registry.acquire({ ...STREAM, dataTail: 20, nextSeq: 20 })).toBe(hub)
+    expect(registry.acquire({ ...STREAM, name: 'other' })).not.toBe(hub)
+    expect([registry.size, log.open]).toEqual([2, 2])
+  })
+
+  test('never gives out a hub that has stopped', () => {
+    const { registry, clock } = start()
+    const idle = registry.acquire(STREAM)
+    clock.advance(IDLE_MS)
+    expect([registry.find('s'), registry.size]).toEqual([undefined, 0])
+    expect(registry.acquire(STREAM)).not.toBe(idle)
+  })
+
+  test('replaces the hub of an earlier incarnation and ends its readers', () => {
+    const { registry, log } = start()
+    const reader = new Witness()
+    const earlier = registry.acquire(STREAM)
+    earlier.add(reader)
+    const later = registry.acquire({ ...STREAM, incarnation: 'i2', base: 20 })
+    expect(reader.calls).toEqual(['stop: stream_deleted'])
+    expect([registry.find('s'), registry.size, log.open]).toEqual([later, 1, 1])
+  })
+
+  test('keeps the hub of a later incarnation from one who is out of date', () => {
+    const { registry } = start()
+    const later = registry.acquire({ ...STREAM, incarnation: 'i2', base: 20 })
+    expect(registry.acquire(STREAM)).toBe(later)
+  })
+
+  test('after its shutdown gives out stopped hubs only, and keeps none', () => {
+    const { registry, log } = start()
+    const reader = new Witness()
+    registry.acquire(STREAM).add(reader)
+    registry.shutdown()
+    const late = registry.acquire({ ...STREAM, name: 'late' })
+    expect(reader.calls).toEqual(['stop: shutdown'])
+    expect([late.state, registry.size, log.open]).toEqual([
+      { phase: 'stopped', reason: 'shutdown' },
+      0,
+      0,
+    ])
+  })
+})
