@@ -25,8 +25,10 @@ const integer = (fallback: number, min: number, max: number): z.ZodType<number> 
 
 const text = (fallback: string): z.ZodType<string> => z.string().default(fallback)
 
+const LOOPBACK = '127.0.0.1'
+
 const variables = z.object({
-  HOST: text('127.0.0.1'),
+  HOST: text(LOOPBACK),
   PORT: integer(4437, 0, 65_535),
   DATA_DIR: text('./data'),
   S2_ENDPOINT: z.url({ protocol: /^https?$/, error: 'must be an http(s) URL' }).optional(),
@@ -74,6 +76,9 @@ const variables = z.object({
 
 type Variables = z.infer<typeof variables>
 
+/** The variables that are set, as they are. */
+type Given = { readonly [Name in keyof Variables]?: string | undefined }
+
 /** Where the log is. */
 export type LogConfig =
   | { readonly kind: 'embedded'; readonly directory: string }
@@ -103,37 +108,37 @@ const LOCAL_BASIN = 'durable-streams'
  * @throws ConfigError with all problems at once
  */
 export function loadConfig(environment: Readonly<Record<string, string | undefined>>): Config {
-  const given = Object.fromEntries(
+  const given: Given = Object.fromEntries(
     Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''),
   )
   const parsed = variables.safeParse(given)
-  if (!parsed.success) {
-    // The values are left out: one of them may be a secret.
-    throw new ConfigError(
-      parsed.error.issues.map(({ path, message }) => `${path.join('.')} ${message}`),
-    )
-  }
-  const problems = [...missing(parsed.data)]
-  if (problems.length > 0) throw new ConfigError(problems)
+  // The values are left out: one of them may be a secret.
+  const malformed = parsed.error?.issues.map(({ path, message }) => `${path.join('.')} ${message}`)
+  const problems = [...(malformed ?? []), ...missing(given)]
+  if (!parsed.success || problems.length > 0) throw new ConfigError(problems)
   return Object.freeze({ ...parsed.data, log: logConfig(parsed.data) })
 }
 
 /** The names, for the test that compares them with the README. */
 export const VARIABLE_NAMES: readonly string[] = Object.keys(variables.shape)
 
-function usesS2({ S2_ENDPOINT, S2_ACCESS_TOKEN }: Variables): boolean {
+function usesS2({
+  S2_ENDPOINT,
+  S2_ACCESS_TOKEN,
+}: Pick<Given, 'S2_ENDPOINT' | 'S2_ACCESS_TOKEN'>): boolean {
   return S2_ENDPOINT !== undefined || S2_ACCESS_TOKEN !== undefined
 }
 
-function* missing(config: Variables): Generator<string> {
-  const { S2_ENDPOINT, S2_BASIN, AUTH, HOST } = config
-  if (usesS2(config) && S2_ENDPOINT === undefined && S2_BASIN === undefined) {
+/** What is missing, judged by what was given: malformed or not, it shows what is meant. */
+function* missing(given: Given): Generator<string> {
+  const { S2_ENDPOINT, S2_BASIN, AUTH, HOST = LOOPBACK } = given
+  if (usesS2(given) && S2_ENDPOINT === undefined && S2_BASIN === undefined) {
     yield 'S2_BASIN is needed with managed S2: basin names are shared with all its users'
   }
-  if (!usesS2(config) && S2_BASIN !== undefined) {
+  if (!usesS2(given) && S2_BASIN !== undefined) {
     yield 'S2_BASIN is set, but neither S2_ENDPOINT nor S2_ACCESS_TOKEN is'
   }
-  if (AUTH === undefined && (usesS2(config) || !isLoopback(HOST))) {
+  if (AUTH === undefined && (usesS2(given) || !isLoopback(HOST))) {
     yield 'AUTH must be set (AUTH=none lets everybody in) unless the log is embedded and HOST is loopback'
   }
 }

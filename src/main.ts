@@ -12,6 +12,9 @@ const EXIT_FAILURE = 1
 /** The usual exit code for a wrong use of a command. */
 const EXIT_USAGE = 2
 
+/** A terminal signals the whole process group, and npm passes its own on: both mean one. */
+const SAME_SIGNAL_MS = 1000
+
 function openLog({ log, S2_TIMEOUT_MS }: Config): Promise<DurableLog> {
   if (log.kind === 'embedded') {
     return openEmbeddedLog({ location: { kind: 'directory', path: log.directory } })
@@ -30,25 +33,35 @@ Try:
 `
 }
 
-function leaveOnSignal(gateway: Gateway, log: DurableLog): void {
-  let leaving = false
-  const leave = async (signal: string): Promise<void> => {
-    // A second signal, of a person who is in a hurry, ends the process at once.
-    if (leaving) process.exit(EXIT_FAILURE)
-    leaving = true
-    gateway.app.log.info({ signal }, 'shutting down')
-    await gateway.shutdown()
-    await log.close()
+/** Ends the process on SIGTERM or SIGINT by `leave`, which may find nothing started yet. */
+function onSignal(leave: (signal: string) => Promise<void>): void {
+  let leavingSince: number | undefined
+  const handle = async (signal: string): Promise<void> => {
+    if (leavingSince !== undefined) {
+      // A second signal, of a person who is in a hurry, ends the process at once.
+      if (performance.now() - leavingSince > SAME_SIGNAL_MS) process.exit(EXIT_FAILURE)
+      return
+    }
+    leavingSince = performance.now()
+    await leave(signal)
     process.exit(0)
   }
-  for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, (name: string) => void leave(name))
+  for (const signal of ['SIGTERM', 'SIGINT']) {
+    process.on(signal, (name: string) => void handle(name))
+  }
 }
 
 async function start(): Promise<void> {
   const config = loadConfig(process.env)
-  const log = await openLog(config)
-  const gateway = await buildGateway(config, { log })
-  leaveOnSignal(gateway, log)
+  // A signal may come while the log is still being opened.
+  const started: { log?: DurableLog; gateway?: Gateway } = {}
+  onSignal(async (signal) => {
+    started.gateway?.app.log.info({ signal }, 'shutting down')
+    await started.gateway?.shutdown()
+    await started.log?.close()
+  })
+  const log = (started.log = await openLog(config))
+  const gateway = (started.gateway = await buildGateway(config, { log }))
   // A storm of reconnecting readers must not be dropped by the kernel before we see it.
   const url = await gateway.app.listen({ host: config.HOST, port: config.PORT, backlog: 4096 })
   process.stdout.write(greeting(url, log))
