@@ -4,6 +4,7 @@ import type { FastifyInstance } from 'fastify'
 import { systemClock } from './clock.ts'
 import type { Clock } from './clock.ts'
 import type { Config } from './config.ts'
+import { GatewayError } from './errors.ts'
 import { LiveReads } from './http/live.ts'
 import { registerBrowser } from './http/plugins/browser.ts'
 import { Drain, registerDrain } from './http/plugins/drain.ts'
@@ -53,7 +54,7 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
   await registerBrowser(app)
   registerDrain(app, drain)
   registerErrors(app, clock)
-  await app.register(opsRoutes, { ping: (signal) => log.ping(signal), drain, clock })
+  await app.register(opsRoutes, { ping: (signal) => log.ping(signal), drain })
   await app.register(writeRoutes, { streams })
   await app.register(readRoutes, { streams, live, clock })
   return { app, hubs, shutdown: () => shutdown(config, { app, hubs, drain, clock }) }
@@ -89,11 +90,14 @@ function createStreams(
     log,
     clock,
     commandTimeoutMs: config.APPEND_TIMEOUT_MS,
-    chunkCacheBytes: config.CHUNK_CACHE_BYTES,
+    chunkCacheBytes: config.MAX_CHUNK_CACHE_BYTES,
     maxOpenStreams: config.MAX_OPEN_STREAMS,
     maxBufferedAppendBytes: config.MAX_BUFFERED_APPEND_BYTES,
     maxProducers: config.MAX_PRODUCERS,
-    onBackgroundError: (task, err) => app.log.warn({ task, err }, 'background task failed'),
+    onBackgroundError: (task, error) => {
+      if (error instanceof GatewayError) app.log.info({ task, code: error.code }, 'task put off')
+      else app.log.error({ task, err: error }, 'task failed')
+    },
   })
 }
 
@@ -106,17 +110,23 @@ function createHubs(
   return new HubRegistry({
     log,
     clock,
-    ring: { maxRecords: config.RING_MAX_RECORDS, maxBytes: config.RING_MAX_BYTES },
+    ring: { maxRecords: config.MAX_RING_RECORDS, maxBytes: config.MAX_RING_BYTES },
     idleMs: config.HUB_IDLE_MS,
     onRecords: (stream, records) => streams.absorb(stream, records),
     onRenew: (stream) => streams.renew(stream),
     onSubscriberError: (stream, err) => app.log.error({ stream, err }, 'subscriber failed'),
-    onTransition: (stream, state, err) => {
-      const level = state.phase === 'recovering' ? 'warn' : 'debug'
-      app.log[level]({ stream, ...state, err }, 'hub')
+    onTransition: (stream, { from, to, cause }) => {
+      const lost = to.phase === 'recovering'
+      const found = from.phase === 'recovering' && to.phase === 'live'
+      const level = lost ? 'warn' : found ? 'info' : 'debug'
+      const reason = cause instanceof Error ? cause.message : undefined
+      app.log[level]({ stream, ...to, cause: reason }, 'hub')
     },
   })
 }
+
+/** Time for each reader on leaving: 200 of them a second come to the next gateway. */
+const DISMISSAL_MS = 5
 
 type Running = {
   readonly app: FastifyInstance
@@ -127,8 +137,9 @@ type Running = {
 
 async function shutdown(config: Config, { app, hubs, drain, clock }: Running): Promise<void> {
   drain.begin()
-  const cancel = clock.after(config.SHUTDOWN_GRACE_MS, () => app.server.closeAllConnections())
-  hubs.shutdown()
+  const { SHUTDOWN_GRACE_MS } = config
+  const cancel = clock.after(SHUTDOWN_GRACE_MS, () => app.server.closeAllConnections())
+  await hubs.drain(Math.min(SHUTDOWN_GRACE_MS / 2, hubs.subscribers * DISMISSAL_MS))
   await app.close()
   cancel()
 }

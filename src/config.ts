@@ -1,5 +1,5 @@
 /**
- * The only reader of the environment: names, defaults, bounds and reasons, parsed once.
+ * What the environment may say: names, defaults, bounds and reasons, parsed once.
  *
  * README.md holds the same table; a test compares the two.
  */
@@ -25,20 +25,35 @@ const integer = (fallback: number, min: number, max: number): z.ZodType<number> 
 
 const text = (fallback: string): z.ZodType<string> => z.string().default(fallback)
 
+/**
+ * The SDK takes a path of `/` for one to keep, where everybody means none; and what S2 is at goes
+ * into logs, so that a secret in it would too.
+ */
+function endpoint(text: string, context: z.RefinementCtx): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  const isPlain = url !== undefined && url.search + url.hash + url.username + url.password === ''
+  if (!isPlain || !/^https?:$/.test(url.protocol)) {
+    context.addIssue('must be an http(s) URL without credentials, query or fragment')
+    return z.NEVER
+  }
+  return url.pathname === '/' ? url.origin : text
+}
+
+const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 const LOOPBACK = '127.0.0.1'
 
 const variables = z.object({
   HOST: text(LOOPBACK),
   PORT: integer(4437, 0, 65_535),
   DATA_DIR: text('./data'),
-  S2_ENDPOINT: z.url({ protocol: /^https?$/, error: 'must be an http(s) URL' }).optional(),
+  S2_ENDPOINT: z.string().transform(endpoint).optional(),
   S2_ACCESS_TOKEN: z.string().optional(),
   S2_BASIN: z
     .string()
     .regex(/^[a-z0-9][a-z0-9-]{6,46}[a-z0-9]$/, 'must be 8 to 48 of a-z, 0-9 and inner hyphens')
     .optional(),
   AUTH: z.literal('none', { error: 'must be none: no other kind is supported' }).optional(),
-  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
+  LOG_LEVEL: z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`).default('info'),
 
   // Live reads.
   HUB_IDLE_MS: milliseconds(60_000),
@@ -48,8 +63,8 @@ const variables = z.object({
   /** PROTOCOL §5.8 asks for about 60 s, so that CDNs can collapse readers. */
   SSE_LIFETIME_MS: milliseconds(60_000),
   /** A reader further behind than the ring reads the log through the shared chunk cache. */
-  RING_MAX_RECORDS: integer(4096, 1, 1_000_000),
-  RING_MAX_BYTES: integer(4 * MIB, KIB, 1024 * MIB),
+  MAX_RING_RECORDS: integer(4096, 1, 1_000_000),
+  MAX_RING_BYTES: integer(4 * MIB, KIB, 1024 * MIB),
 
   // Appends.
   /** What one S2 batch can hold atomically, less what records add to it. */
@@ -62,7 +77,7 @@ const variables = z.object({
   MAX_PRODUCERS: integer(2000, 1, 3000),
 
   // Reads and memory.
-  CHUNK_CACHE_BYTES: integer(64 * MIB, MIB, 64 * 1024 * MIB),
+  MAX_CHUNK_CACHE_BYTES: integer(64 * MIB, MIB, 64 * 1024 * MIB),
   /** A state is about 1 KiB, and some 150 bytes for each producer. */
   MAX_OPEN_STREAMS: integer(10_000, 1, 10_000_000),
 

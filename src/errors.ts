@@ -159,6 +159,14 @@ export class OffsetGoneError extends GatewayError {
   }
 }
 
+/** The gateway is leaving; another one, or the next, will answer. */
+export class ShuttingDownError extends GatewayError {
+  readonly code = 'shutting_down'
+  constructor() {
+    super('the gateway is shutting down')
+  }
+}
+
 /** The gateway holds as much as it may; the same request can succeed later. */
 export class OverloadedError extends GatewayError {
   readonly code = 'overloaded'

@@ -1,9 +1,10 @@
 /** The process: configuration, log, listening, signals. No logic. */
+import { resolve } from 'node:path'
 import { buildGateway } from './app.ts'
 import type { Gateway } from './app.ts'
 import { ConfigError, loadConfig } from './config.ts'
 import type { Config } from './config.ts'
-import { DataDirectoryError } from './log/embedded-disk-store.ts'
+import { DataDirectoryError, DataDirectoryInUseError } from './log/embedded-disk-store.ts'
 import { openEmbeddedLog } from './log/embedded-log.ts'
 import type { DurableLog } from './log/log.ts'
 import { openS2Log } from './log/s2-log.ts'
@@ -17,7 +18,7 @@ const SAME_SIGNAL_MS = 1000
 
 function openLog({ log, S2_TIMEOUT_MS }: Config): Promise<DurableLog> {
   if (log.kind === 'embedded') {
-    return openEmbeddedLog({ location: { kind: 'directory', path: log.directory } })
+    return openEmbeddedLog({ location: { kind: 'directory', path: resolve(log.directory) } })
   }
   const { accessToken, basin, endpoint } = log
   return openS2Log({ accessToken, basin, endpoint, requestTimeoutMs: S2_TIMEOUT_MS })
@@ -27,8 +28,8 @@ function openLog({ log, S2_TIMEOUT_MS }: Config): Promise<DurableLog> {
 function greeting(url: string, { description }: DurableLog): string {
   return `Durable Streams gateway on ${url}, ${description}
 Try:
-  curl -X PUT ${url}/v1/stream/hello -H 'Content-Type: text/plain'
-  curl -X POST ${url}/v1/stream/hello -H 'Content-Type: text/plain' -d 'hello, world'
+  curl -i -X PUT ${url}/v1/stream/hello -H 'Content-Type: text/plain'
+  curl -i -X POST ${url}/v1/stream/hello -H 'Content-Type: text/plain' -d 'hello, world'
   curl -N '${url}/v1/stream/hello?offset=-1&live=sse'
 `
 }
@@ -65,13 +66,24 @@ async function start(): Promise<void> {
   // A storm of reconnecting readers must not be dropped by the kernel before we see it.
   const url = await gateway.app.listen({ host: config.HOST, port: config.PORT, backlog: 4096 })
   process.stdout.write(greeting(url, log))
+  log.ping().catch((error: unknown) => {
+    const { cause } = error instanceof Error ? error : {}
+    const reason = cause instanceof Error ? cause.message : undefined
+    gateway.app.log.warn({ log: log.description, cause: reason }, 'the log can not be reached yet')
+  })
 }
 
 try {
   await start()
 } catch (error) {
   process.stderr.write(`${explain(error)}\n`)
-  process.exit(error instanceof ConfigError ? EXIT_USAGE : EXIT_FAILURE)
+  process.exit(isConfiguration(error) ? EXIT_USAGE : EXIT_FAILURE)
+}
+
+/** Whether another environment is what it takes. */
+function isConfiguration(error: unknown): boolean {
+  if (error instanceof DataDirectoryInUseError) return false
+  return error instanceof ConfigError || error instanceof DataDirectoryError
 }
 
 /** What the person who starts the gateway can mend needs no stack; anything else is a bug. */

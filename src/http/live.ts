@@ -2,7 +2,7 @@
 import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Clock } from '../clock.ts'
-import { LogUnavailableError } from '../errors.ts'
+import { LogUnavailableError, ShuttingDownError } from '../errors.ts'
 import type { Hub, Place } from '../hub/hub.ts'
 import type { HubRegistry } from '../hub/registry.ts'
 import type { Batch } from '../hub/ring.ts'
@@ -17,7 +17,6 @@ import type { StreamService } from '../streams/service.ts'
 import type { StreamView } from '../streams/view.ts'
 import { LongPollSubscriber } from './long-poll.ts'
 import type { LongPollResult } from './long-poll.ts'
-import { ShuttingDownError } from './plugins/drain.ts'
 import { SseSubscriber } from './sse.ts'
 import type { DisconnectReason } from './sse.ts'
 
@@ -108,13 +107,14 @@ export class LiveReads {
    */
   async #attach(name: string, offset: OffsetRequest): Promise<Attached> {
     const { streams, hubs } = this.#options
-    streams.renew(name)
     const known = placeIn(hubs.find(name), offset)
     if (known !== undefined) return known
     for (let attempt = 0; attempt < MAX_ATTACH_ATTEMPTS; attempt += 1) {
       const view = await streams.describe(name)
       const place = await this.#placeAt(view, streams.position(view, offset))
-      if (place !== undefined) return place
+      if (place === undefined) continue
+      streams.renew(name)
+      return place
     }
     throw new LogUnavailableError()
   }

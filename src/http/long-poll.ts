@@ -32,6 +32,7 @@ export type LongPollOptions = {
 type Phase = 'looking' | 'parked' | 'answered'
 
 export class LongPollSubscriber implements Subscriber {
+  readonly transport = 'long-poll'
   readonly result: Promise<LongPollResult>
   readonly #hub: Hub
   readonly #options: LongPollOptions

@@ -10,6 +10,7 @@ import {
   PRODUCER_EXPECTED_SEQ,
   PRODUCER_RECEIVED_SEQ,
   STREAM_CLOSED,
+  STREAM_EARLIEST_OFFSET,
   STREAM_NEXT_OFFSET,
 } from '../protocol/headers.ts'
 
@@ -125,6 +126,6 @@ function protocolHeaders(error: GatewayError): Record<string, string> {
     }
   }
   // No standard header for it; a client that wants to go on from there needs to know where.
-  if (error instanceof OffsetGoneError) return { 'Stream-Earliest-Offset': error.earliest }
+  if (error instanceof OffsetGoneError) return { [STREAM_EARLIEST_OFFSET]: error.earliest }
   return {}
 }

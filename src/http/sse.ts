@@ -41,6 +41,7 @@ const LIFETIME_JITTER = 0.2
 const FLUSH_MS = 10_000
 
 export class SseSubscriber implements Subscriber {
+  readonly transport = 'sse'
   readonly #hub: Hub
   readonly #options: SseOptions
   #position: number

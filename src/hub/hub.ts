@@ -4,6 +4,7 @@
  * The shell around `machine.ts`: runs its effects, turns records into batches, wakes readers. It
  * never queues anything for a reader; a reader that falls behind the ring reads the log.
  */
+import { sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import { BeyondTailError, LogStreamMissingError } from '../log/log.ts'
 import type { DurableLog, LogRecord, SeqNum } from '../log/log.ts'
@@ -28,10 +29,17 @@ export type HubOptions = {
   readonly onRecords: (stream: string, records: readonly LogRecord[]) => void
   /** Called twice in every window of the stream's TTL while there are readers. */
   readonly onRenew: (stream: string) => void
-  readonly onTransition: (stream: string, state: HubState, cause: unknown) => void
+  readonly onTransition: (stream: string, transition: HubTransition) => void
   /** A reader threw: it is out, the others and the hub go on. */
   readonly onSubscriberError?: (stream: string, error: unknown) => void
   readonly onReleased: (hub: Hub) => void
+}
+
+/** A change of phase, and the failure that caused it, if one did. */
+export type HubTransition = {
+  readonly from: HubState
+  readonly to: HubState
+  readonly cause: unknown
 }
 
 /** What is next for a reader at a position. */
@@ -128,11 +136,24 @@ export class Hub {
     this.#handle({ type: 'stop', reason })
   }
 
+  /**
+   * Sends its readers away for a shutdown, polls at once and streams of events at random moments
+   * within `overMs`: all of them together would come back together, to the next gateway.
+   */
+  async dismiss(overMs: number): Promise<void> {
+    const { clock } = this.#options
+    const dismissed = [...this.#subscribers].map(async (subscriber) => {
+      if (subscriber.transport === 'sse') await sleep(clock, overMs * clock.random())
+      if (this.#subscribers.delete(subscriber)) this.#stopOne(subscriber, 'shutdown')
+    })
+    await Promise.all(dismissed)
+  }
+
   #handle(event: HubEvent, cause?: unknown): void {
     const [state, effects]: Step = transition(this.#state, event)
     if (state === this.#state) return
     if (state.phase !== this.#state.phase) {
-      this.#options.onTransition(this.stream.name, state, cause)
+      this.#options.onTransition(this.stream.name, { from: this.#state, to: state, cause })
     }
     this.#state = state
     this.#run(effects)

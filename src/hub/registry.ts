@@ -45,6 +45,17 @@ export class HubRegistry {
     return hub
   }
 
+  /** How many live readers there are. */
+  get subscribers(): number {
+    return [...this.#hubs.values()].reduce((sum, hub) => sum + hub.subscribers, 0)
+  }
+
+  /** Sends all readers away over a time, in ms, and then {@link shutdown shuts down}. */
+  async drain(overMs: number): Promise<void> {
+    await Promise.all([...this.#hubs.values()].map((hub) => hub.dismiss(overMs)))
+    this.shutdown()
+  }
+
   /** Ends every hub and its readers, and those that a request on its way would still begin. */
   shutdown(): void {
     this.#isShutDown = true

@@ -29,6 +29,9 @@ const READ_AHEAD_BYTES = 256 * 1024
 /** The data directory can't be used, with a message for the person who started the gateway. */
 export class DataDirectoryError extends Error {}
 
+/** Another process has the data directory open: nothing is wrong with it. */
+export class DataDirectoryInUseError extends DataDirectoryError {}
+
 /**
  * Opens the data directory, or makes it.
  *
@@ -55,7 +58,7 @@ function openFailure(path: string, error: unknown): DataDirectoryError {
   const cause = error instanceof Error && error.cause !== undefined ? error.cause : error
   if (cause instanceof Error && 'code' in cause && cause.code === 'LEVEL_LOCKED') {
     const message = `the data directory ${path} is in use by another process`
-    return new DataDirectoryError(message, { cause })
+    return new DataDirectoryInUseError(message, { cause })
   }
   const reason = cause instanceof Error ? cause.message : String(cause)
   return new DataDirectoryError(`can't open the data directory ${path}: ${reason}`, { cause })

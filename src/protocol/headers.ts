@@ -15,6 +15,9 @@ export const STREAM_EXPIRES_AT = 'Stream-Expires-At'
 export const STREAM_SEQ = 'Stream-Seq'
 export const STREAM_SSE_DATA_ENCODING = 'Stream-SSE-Data-Encoding'
 
+/** Not in PROTOCOL: where a stream that has lost its beginning can still be read from. */
+export const STREAM_EARLIEST_OFFSET = 'Stream-Earliest-Offset'
+
 export const STREAM_FORKED_FROM = 'Stream-Forked-From'
 export const STREAM_FORK_OFFSET = 'Stream-Fork-Offset'
 export const STREAM_FORK_SUB_OFFSET = 'Stream-Fork-Sub-Offset'

@@ -37,6 +37,7 @@ export function parseStreamPath(raw: string): string {
 }
 
 function decode(raw: string): string {
+  if (raw === '') throw invalid('a stream has a name')
   // Node gives the bytes of a URL as latin1: beyond ASCII they would be decoded as other text.
   if (!/^[\x21-\x7e]+$/.test(raw)) throw invalid('a stream URL is percent-encoded ASCII')
   try {

@@ -80,7 +80,7 @@ describe('a request that can’t be served', () => {
     ['PROPFIND', head('PROPFIND /v1/stream/s'), 405, 'method_not_allowed'],
     ['TRACE', head('TRACE /v1/stream/s'), 405, 'method_not_allowed'],
     ['CONNECT', head('CONNECT h:80'), 405, 'method_not_allowed'],
-    ['an unknown method', head('FOO /v1/stream/s'), 400, 'bad_request'],
+    ['an unknown method', head('FOO /v1/stream/s'), 405, 'method_not_allowed'],
     ['no HTTP', '\x16\x03\x01\x02\x00\r\n\r\n', 400, 'bad_request'],
     ['a name in raw bytes', head('GET /v1/stream/\xe9'), 400, 'bad_request'],
     ['a length that is none', head('POST /v1/stream/s', 'Content-Length: x'), 400, 'bad_request'],

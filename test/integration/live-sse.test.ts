@@ -170,7 +170,7 @@ describe('time', () => {
 })
 
 describe('readers who are behind', () => {
-  const TINY = { RING_MAX_RECORDS: '4', RING_MAX_BYTES: '1024' }
+  const TINY = { MAX_RING_RECORDS: '4', MAX_RING_BYTES: '1024' }
 
   test('join without a gap while appends go on', async () => {
     const { append, read } = await start({ env: TINY })
@@ -198,7 +198,7 @@ describe('readers who are behind', () => {
   })
 
   test('stalled, they hold little here, and catch up exactly', async () => {
-    const { gateway, url, append } = await start({ env: { RING_MAX_BYTES: '100000' } })
+    const { gateway, url, append } = await start({ env: { MAX_RING_BYTES: '100000' } })
     const sockets = new Set<Socket>()
     gateway.app.server.on('connection', (socket: Socket) => sockets.add(socket))
     // A connection of its own, which begins after we listen for it.
@@ -243,7 +243,7 @@ describe('a stream whose beginning was trimmed', () => {
         Object.create(log) as DurableLog,
         trimmedReads(log, () => earliest),
       )
-    const { gateway, append, read, url } = await start({ wrap, env: { RING_MAX_RECORDS: '1' } })
+    const { gateway, append, read, url } = await start({ wrap, env: { MAX_RING_RECORDS: '1' } })
     const offsets: string[] = []
     for (let n = 0; n < 10; n += 1) offsets.push(await append(String(n)))
     const follower = await read('now')

@@ -217,7 +217,7 @@ describe('a start that fails', () => {
     const file = join(await temporaryDirectory(), 'file')
     await writeFile(file, '')
     const { exit, stderr } = await outcome({ DATA_DIR: join(file, 'data') })
-    expect(exit).toEqual({ code: 1, signal: null })
+    expect(exit).toEqual({ code: 2, signal: null })
     expect(stderr).toContain(`can't open the data directory ${file}/data`)
     expect(stderr).not.toMatch(STACK)
   })

@@ -47,6 +47,16 @@ describe('loadConfig', () => {
       },
     ],
     [
+      's2-lite by a URL that ends with a slash',
+      { S2_ENDPOINT: 'http://127.0.0.1:8080/', AUTH: 'none' },
+      {
+        kind: 's2',
+        endpoint: 'http://127.0.0.1:8080',
+        accessToken: 'none',
+        basin: 'durable-streams',
+      },
+    ],
+    [
       'managed S2 by its token',
       { S2_ACCESS_TOKEN: 'secret', S2_BASIN: 'my-basin', AUTH: 'none' },
       { kind: 's2', endpoint: undefined, accessToken: 'secret', basin: 'my-basin' },
@@ -79,7 +89,11 @@ describe('loadConfig', () => {
     ['S2 without a word on access', { S2_ENDPOINT: 'http://127.0.0.1:1' }, /AUTH must be set/],
     ['an open address without a word on access', { HOST: '0.0.0.0' }, /AUTH must be set/],
     ['a kind of access that does not exist', { AUTH: 'jwt' }, /AUTH must be none/],
-    ['a log level that does not exist', { LOG_LEVEL: 'loud' }, /LOG_LEVEL/],
+    [
+      'a log level that does not exist',
+      { LOG_LEVEL: 'loud' },
+      /LOG_LEVEL must be one of fatal, error/,
+    ],
   ])('refuses %s', (_name, environment, problem) => {
     expect(problemsOf(environment)).toEqual([expect.stringMatching(problem)])
   })

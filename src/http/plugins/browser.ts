@@ -9,6 +9,7 @@ import {
   PRODUCER_SEQ,
   STREAM_CLOSED,
   STREAM_CURSOR,
+  STREAM_EARLIEST_OFFSET,
   STREAM_EXPIRES_AT,
   STREAM_NEXT_OFFSET,
   STREAM_SEQ,
@@ -49,7 +50,7 @@ const EXPOSED = [
   PRODUCER_SEQ,
   PRODUCER_EXPECTED_SEQ,
   PRODUCER_RECEIVED_SEQ,
-  'Stream-Earliest-Offset',
+  STREAM_EARLIEST_OFFSET,
 ]
 /** Browsers keep a preflight for at most two hours, some for less. */
 const PREFLIGHT_MAX_AGE_S = 7200

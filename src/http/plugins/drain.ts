@@ -1,14 +1,6 @@
 /** Leaving: once it has begun, new requests are sent to another gateway. */
 import type { FastifyInstance } from 'fastify'
-import { GatewayError } from '../../errors.ts'
-
-/** The gateway is leaving; another one, or the next, will answer. */
-export class ShuttingDownError extends GatewayError {
-  readonly code = 'shutting_down'
-  constructor() {
-    super('the gateway is shutting down')
-  }
-}
+import { ShuttingDownError } from '../../errors.ts'
 
 export class Drain {
   #begun = false

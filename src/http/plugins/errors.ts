@@ -9,7 +9,7 @@ import { internalProblem, plainProblem, toProblem } from '../problem.ts'
 import type { Problem } from '../problem.ts'
 import { STREAM_PREFIX, pathOf } from '../stream-url.ts'
 import { BROWSER_HEADERS, STREAM_METHODS } from './browser.ts'
-import { logWhenOver } from './request-log.ts'
+import { logWhenOver, noteFailure } from './request-log.ts'
 
 /** The framework's own refusals, by its stable codes, in our words. */
 const FRAMEWORK_ERRORS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
@@ -29,7 +29,7 @@ export function registerErrors(app: FastifyInstance, clock: Clock): void {
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const known = toGatewayError(error)
     if (known === undefined) request.log.error({ err: error }, 'request failed')
-    else if (known.cause !== undefined) request.log.warn({ err: known, code: known.code })
+    else noteFailure(request, known)
     send(reply, known === undefined ? internalProblem() : toProblem(known, clock.random()))
   })
   app.setNotFoundHandler((request, reply) => {
@@ -68,8 +68,11 @@ export function onFrameworkError(
   send(reply, known === undefined ? internalProblem() : toProblem(known, 0))
 }
 
+/** What Node's parser stopped at. */
+type ClientError = Error & { readonly code?: string; readonly rawPacket?: unknown }
+
 /** Answers bytes that are no HTTP request, or not in time, straight on the socket. */
-export function onClientError(error: Error & { code?: string }, socket: Socket): void {
+export function onClientError(error: ClientError, socket: Socket): void {
   const response = responses.get(socket)
   // In the middle of a response, of SSE say, an answer would become a part of it.
   const isAnswering = response?.headersSent === true && !response.writableFinished
@@ -77,7 +80,7 @@ export function onClientError(error: Error & { code?: string }, socket: Socket):
     socket.destroy()
     return
   }
-  refuse(socket, clientProblem(error.code))
+  refuse(socket, clientProblem(error))
 }
 
 /** Answers on the socket itself, which is of no use any more. */
@@ -91,7 +94,17 @@ function refuse(socket: Connection, { status, headers, body }: Problem): void {
   socket.end(`HTTP/1.1 ${status} ${titleOf(body)}\r\n${lines.join('')}\r\n${body}`)
 }
 
-function clientProblem(code: string | undefined): Problem {
+/** A request line whose method Node's parser does not know: TLS on this port is none, say. */
+const REQUEST_LINE = /^[!#$%&'*+.^_`|~\w-]+ \S+ HTTP\//
+
+function isRequestLine(bytes: unknown): boolean {
+  return Buffer.isBuffer(bytes) && REQUEST_LINE.test(bytes.toString('latin1'))
+}
+
+function clientProblem({ code, rawPacket }: ClientError): Problem {
+  if (code === 'HPE_INVALID_METHOD' && isRequestLine(rawPacket)) {
+    return plainProblem('method_not_allowed', 'there is no such method', 0)
+  }
   switch (code) {
     case 'HPE_HEADER_OVERFLOW':
       return plainProblem('headers_too_large', 'the request headers are too large', 0)

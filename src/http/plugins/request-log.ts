@@ -1,6 +1,10 @@
 /** One line for each request, when it is over: no bodies, no query, no headers, so no secrets. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { GatewayError } from '../../errors.ts'
 import { pathOf } from '../stream-url.ts'
+
+/** What a request failed with, until its line is written. */
+const failures = new WeakMap<FastifyRequest, GatewayError>()
 
 export function registerRequestLog(app: FastifyInstance): void {
   app.addHook('onRequest', (request, reply, done) => {
@@ -9,10 +13,16 @@ export function registerRequestLog(app: FastifyInstance): void {
   })
 }
 
+/** Has the request's line say what it failed with. */
+export function noteFailure(request: FastifyRequest, error: GatewayError): void {
+  failures.set(request, error)
+}
+
 /** For a request that the hooks do not see. */
 export function logWhenOver(request: FastifyRequest, reply: FastifyReply): void {
   // `close` comes after every response, also one that the client did not wait for.
   reply.raw.once('close', () => {
+    const failure = failures.get(request)
     request.log.info(
       {
         method: request.method,
@@ -21,10 +31,19 @@ export function logWhenOver(request: FastifyRequest, reply: FastifyReply): void 
         status: reply.raw.statusCode,
         ms: Math.round(reply.elapsedTime * 10) / 10,
         aborted: reply.raw.writableFinished ? undefined : true,
+        code: failure?.code,
+        cause: failure && causeOf(failure),
       },
       'request',
     )
   })
+}
+
+/** The first cause's message: a stack for each request of an outage would fill the disk. */
+function causeOf(failure: GatewayError): string | undefined {
+  let { cause } = failure
+  while (cause instanceof Error && cause.cause !== undefined) cause = cause.cause
+  return cause instanceof Error ? cause.message : undefined
 }
 
 /** Only what it may be: anything else in a query could be a secret. */

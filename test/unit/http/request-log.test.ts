@@ -84,11 +84,12 @@ describe('the request log', () => {
     expect(lines[0]!['err']).toMatchObject({ type: 'TypeError', message: 'inside: token abc' })
   })
 
-  test('has the cause of a failure that is not ours, as a warning', async () => {
+  test('has the code and the cause of a failure that is not ours, in its one line', async () => {
     const { app, lines } = await start()
     const { body } = await app.inject({ url: '/down' })
     expect(body).not.toContain('secret')
-    expect(lines[0]).toMatchObject({ level: 40, code: 'log_unavailable' })
-    expect(JSON.stringify(lines[0])).toContain('secret.example')
+    expect(lines).toHaveLength(1)
+    expect(lines[0]).toMatchObject({ level: 30, status: 503, code: 'log_unavailable' })
+    expect(lines[0]!['cause']).toContain('secret.example')
   })
 })

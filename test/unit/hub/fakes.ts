@@ -4,6 +4,7 @@ import { Hub } from '../../../src/hub/hub.ts'
 import type { HubOptions } from '../../../src/hub/hub.ts'
 import type { HubState } from '../../../src/hub/machine.ts'
 import type { HubStream } from '../../../src/hub/stream.ts'
+import type { Subscriber } from '../../../src/hub/subscriber.ts'
 import type {
   AppendRecord,
   DurableLog,
@@ -98,12 +99,17 @@ export const STREAM: HubStream = {
 }
 
 /** A reader that writes down what happens to it. */
-export class Witness {
+export class Witness implements Subscriber {
   readonly calls: string[] = []
   readonly onWake: () => void
+  readonly transport: Subscriber['transport']
 
-  constructor(onWake: () => void = () => undefined) {
+  constructor(
+    onWake: () => void = () => undefined,
+    transport: Subscriber['transport'] = 'long-poll',
+  ) {
     this.onWake = onWake
+    this.transport = transport
   }
 
   wake(): void {
@@ -152,7 +158,7 @@ export function startHub(
       idleMs: IDLE_MS,
       onRecords: (_stream, records) => told.absorbed.push(...records.map(({ seqNum }) => seqNum)),
       onRenew: (name) => told.renewed.push(name),
-      onTransition: (_stream, state) => told.states.push(state),
+      onTransition: (_stream, { to }) => told.states.push(to),
       onSubscriberError: (_stream, error) => told.errors.push(error),
       onReleased: (released) => told.released.push(released),
       ...options,

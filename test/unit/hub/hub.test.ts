@@ -165,7 +165,7 @@ describe('the end of a hub', () => {
   test('stops a reader who comes too late, also out of another one being stopped', () => {
     const { hub } = startHub()
     const [late, later] = [new Witness(), new Witness()]
-    hub.add({ wake: () => undefined, stop: () => hub.add(late) })
+    hub.add({ transport: 'sse', wake: () => undefined, stop: () => hub.add(late) })
     hub.stop('shutdown')
     hub.add(later)
     expect([late.calls, later.calls]).toEqual([['stop: shutdown'], ['stop: shutdown']])
@@ -236,6 +236,7 @@ describe('readers', () => {
     const { hub, errors } = startHub()
     const other = new Witness()
     hub.add({
+      transport: 'sse',
       wake: () => undefined,
       stop: () => {
         throw new Error('a bug')

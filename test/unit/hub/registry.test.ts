@@ -1,4 +1,5 @@
-import { describe, expect, test } from 'vitest'
+import { setImmediate as turn } from 'node:timers/promises'
+import { describe, expect, test, vi } from 'vitest'
 import { HubRegistry } from '../../../src/hub/registry.ts'
 import type { DurableLog } from '../../../src/log/log.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
@@ -51,6 +52,36 @@ describe('HubRegistry', () => {
     const { registry } = start()
     const later = registry.acquire({ ...STREAM, incarnation: 'i2', base: 20 })
     expect(registry.acquire(STREAM)).toBe(later)
+  })
+
+  test('drains polls at once and streams of events over the time it is given', async () => {
+    const { registry, clock } = start()
+    const [poll, first, second] = [
+      new Witness(undefined, 'long-poll'),
+      new Witness(undefined, 'sse'),
+      new Witness(undefined, 'sse'),
+    ]
+    const hub = registry.acquire(STREAM)
+    for (const reader of [poll, first, second]) hub.add(reader)
+    const random = vi.spyOn(clock, 'random').mockReturnValueOnce(0.25).mockReturnValueOnce(0.75)
+    const drained = registry.drain(4000)
+    expect(random).toHaveBeenCalledTimes(2)
+    const left: unknown[] = [[poll, first, second].map(({ calls }) => calls.length)]
+    for (const ms of [999, 1, 1999, 1]) {
+      clock.advance(ms)
+      await turn()
+      left.push([poll, first, second].map(({ calls }) => calls.length))
+    }
+    await drained
+    expect(left).toEqual([
+      [1, 0, 0],
+      [1, 0, 0],
+      [1, 1, 0],
+      [1, 1, 0],
+      [1, 1, 1],
+    ])
+    expect([registry.size, registry.subscribers]).toEqual([0, 0])
+    expect(first.calls).toEqual(['stop: shutdown'])
   })
 
   test('after its shutdown gives out stopped hubs only, and keeps none', () => {
