@@ -65,10 +65,10 @@ export class LongPollSubscriber implements Subscriber {
       case 'stream_expired':
         return this.#fail(new StreamNotFoundError())
       case 'failed':
-        // Not an empty answer: the client would ask again at once, and again.
+      case 'gap':
+        // Not an empty answer: it would say that there is nothing, and be asked for again at once.
         return this.#fail(new LogUnavailableError())
       case 'idle':
-      case 'gap':
       case 'shutdown':
         // The next poll finds a new hub, here or at another gateway.
         return this.#answerEmpty()
@@ -81,7 +81,7 @@ export class LongPollSubscriber implements Subscriber {
   }
 
   #look(): void {
-    const next = this.#hub.next(this.#position)
+    const next = this.#hub.nextAll(this.#position)
     switch (next.kind) {
       case 'batch':
         return this.#answer(next.batch, next)

@@ -6,6 +6,7 @@
  */
 import type { ServerResponse } from 'node:http'
 import type { Clock } from '../clock.ts'
+import { LogUnavailableError } from '../errors.ts'
 import type { Hub, Place } from '../hub/hub.ts'
 import type { StopReason } from '../hub/machine.ts'
 import type { Batch } from '../hub/ring.ts'
@@ -37,6 +38,9 @@ export type SseOptions = {
 type Phase = 'reading' | 'draining' | 'following' | 'ended'
 
 const LIFETIME_JITTER = 0.2
+/** First wait before history is read again after a failure; doubles up to the longest. In ms. */
+const FIRST_RETRY_MS = 100
+const LONGEST_RETRY_MS = 2000
 /** How long a reader may take for its last bytes. */
 const FLUSH_MS = 10_000
 
@@ -47,8 +51,9 @@ export class SseSubscriber implements Subscriber {
   #position: number
   #cursor: number | undefined
   #phase: Phase = 'following'
-  /** Whether the last event told the client that it has everything. */
-  #toldUpToDate = false
+  /** What the last event told the client, if there was one. */
+  #told: { readonly upToDate: boolean } | undefined
+  #attempt = 0
   #cancelHeartbeat = (): void => undefined
   #cancelLifetime = (): void => undefined
 
@@ -106,7 +111,7 @@ export class SseSubscriber implements Subscriber {
           break
         case 'behind':
           this.#phase = 'reading'
-          this.#readHistory().catch((error: unknown) => this.#end('read_failed', error))
+          this.#readHistory()
           return
         case 'tail':
           return this.#atTail(next.end, next.closed)
@@ -119,9 +124,28 @@ export class SseSubscriber implements Subscriber {
     return this.#phase === 'following'
   }
 
-  async #readHistory(): Promise<void> {
-    const batch = await this.#options.history(this.#position)
+  #readHistory(): void {
+    this.#options
+      .history(this.#position)
+      .then((batch) => this.#takeHistory(batch))
+      .catch((error: unknown) => this.#readFailed(error))
+  }
+
+  /** A log that is away for a while costs a reader no more than the wait. */
+  #readFailed(error: unknown): void {
+    const mayPass = this.#phase === 'reading' && error instanceof LogUnavailableError
+    if (!mayPass) return this.#end('read_failed', error)
+    const { clock } = this.#options
+    const bound = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(this.#attempt, 10))
+    this.#attempt += 1
+    clock.after(bound * (0.5 + clock.random() / 2), () => {
+      if (this.#phase === 'reading') this.#readHistory()
+    })
+  }
+
+  #takeHistory(batch: Batch): void {
     if (this.#phase !== 'reading') return
+    this.#attempt = 0
     this.#phase = 'following'
     if (batch.records.length === 0) this.#position = batch.end
     else {
@@ -140,21 +164,25 @@ export class SseSubscriber implements Subscriber {
 
   /** Nothing more to read: says so to a reader that does not know, or that it is the end. */
   #atTail(end: number, closed: boolean): void {
-    if (this.#toldUpToDate && !closed) return
-    const progress = { end, upToDate: true, closed }
-    this.#write(this.#hub.frames.status(progress, this.#hub.idleMs, this.#cursor), true)
+    // While the hub looks for the log, nobody knows whether this is all there is.
+    const upToDate = closed || this.#hub.isCurrent
+    const isNews = this.#told === undefined || (upToDate && !this.#told.upToDate)
+    if (!isNews && !closed) return
+    const progress = { end, upToDate, closed }
+    this.#write(this.#hub.frames.status(progress, this.#hub.idleMs, this.#cursor), upToDate)
     if (closed) this.#end('stream_closed')
   }
 
   /** Also a full socket takes it: a control event is small, and the last thing to come. */
   #sayWhere(): void {
     const { kind } = this.#hub.next(this.#position)
-    const progress = { end: this.#position, upToDate: kind === 'tail', closed: false }
+    const upToDate = kind === 'tail' && this.#hub.isCurrent
+    const progress = { end: this.#position, upToDate, closed: false }
     this.#write(this.#hub.frames.status(progress, this.#hub.idleMs, this.#cursor), true)
   }
 
   #write({ bytes, cursor }: Frame, upToDate: boolean): void {
-    this.#toldUpToDate = upToDate
+    this.#told = { upToDate }
     this.#cursor = cursor
     if (!this.#options.response.write(bytes) && this.#phase === 'following') {
       this.#phase = 'draining'

@@ -9,7 +9,7 @@ import type { DurableLog, LogRecord, ReadSession, SeqNum } from '../log/log.ts'
 /** Every call names the generation of the session it comes from. */
 export type FollowerHandlers = {
   readonly onRecords: (records: readonly LogRecord[], generation: number) => void
-  readonly onCaughtUp: (generation: number) => void
+  readonly onCaughtUp: (tail: SeqNum, generation: number) => void
   readonly onEnd: (cause: unknown, generation: number) => void
 }
 
@@ -64,7 +64,7 @@ export class Follower {
     try {
       const session = log.openReadSession(stream, from(), {
         onRecords: (records) => onRecords(records, generation),
-        onCaughtUp: () => onCaughtUp(generation),
+        onCaughtUp: (tail) => onCaughtUp(tail, generation),
         onEnd: (cause) => onEnd(cause, generation),
       })
       if (turn === this.#turn) this.#session = session

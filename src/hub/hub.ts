@@ -6,7 +6,7 @@
  */
 import { sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
-import { BeyondTailError, LogStreamMissingError } from '../log/log.ts'
+import { BeyondTailError, LOG_LIMITS, LogStreamMissingError } from '../log/log.ts'
 import type { DurableLog, LogRecord, SeqNum } from '../log/log.ts'
 import { digest } from './digest.ts'
 import { Follower } from './follower.ts'
@@ -57,6 +57,12 @@ export type Next =
 /** A reader's place: its hub, and the position after the last record it has. */
 export type Place = { readonly hub: Hub; readonly position: SeqNum }
 
+/** What one poll gets at most, as one chunk of history would hold. */
+const CHUNK: RingLimits = {
+  maxRecords: LOG_LIMITS.maxBatchRecords,
+  maxBytes: LOG_LIMITS.maxBatchBytes,
+}
+
 export class Hub {
   readonly stream: HubStream
   readonly frames: Frames
@@ -69,6 +75,8 @@ export class Hub {
   #nextSeq: SeqNum
   #lastDataAt: number
   #closed: boolean
+  /** The hub is up to date again, and its readers have yet to hear of it. */
+  #hasRecovered = false
 
   constructor(stream: HubStream, options: HubOptions) {
     this.stream = stream
@@ -102,6 +110,11 @@ export class Hub {
     return this.#closed
   }
 
+  /** Whether what the hub has seen is all there is, as far as anybody can know. */
+  get isCurrent(): boolean {
+    return this.#state.phase !== 'recovering' && this.#state.phase !== 'stopped'
+  }
+
   /** How long nothing has been appended, in ms. */
   get idleMs(): number {
     return Math.max(0, this.#options.clock.now() - this.#lastDataAt)
@@ -112,11 +125,21 @@ export class Hub {
    * without a gap.
    */
   next(position: SeqNum): Next {
+    return this.#nextFrom(position, (ring) => ring.next(position))
+  }
+
+  /** As {@link next}, but all there is at once, up to the size of a chunk of history. */
+  nextAll(position: SeqNum): Next {
+    return this.#nextFrom(position, (ring) => ring.collect(position, CHUNK))
+  }
+
+  #nextFrom(position: SeqNum, take: (ring: Ring) => Batch | undefined): Next {
     const { start, end } = this.#ring
     if (position < start) return { kind: 'behind', end }
-    const batch = this.#ring.next(position)
-    if (batch === undefined)
+    const batch = take(this.#ring)
+    if (batch === undefined) {
       return { kind: 'tail', end: Math.max(end, position), closed: this.#closed }
+    }
     const upToDate = batch.end === end
     return { kind: 'batch', batch, upToDate, closed: upToDate && this.#closed }
   }
@@ -155,6 +178,7 @@ export class Hub {
     if (state.phase !== this.#state.phase) {
       this.#options.onTransition(this.stream.name, { from: this.#state, to: state, cause })
     }
+    if (this.#state.phase === 'recovering' && state.phase === 'live') this.#hasRecovered = true
     this.#state = state
     this.#run(effects)
   }
@@ -209,6 +233,16 @@ export class Hub {
     this.#publish(fresh, generation)
   }
 
+  #caughtUp(tail: SeqNum, generation: number): void {
+    if (!this.#isCurrent(generation)) return
+    // Nothing of what lies between was delivered, so it is gone: trimmed by a deletion, most often.
+    if (tail > this.#nextSeq) return this.#handle({ type: 'stop', reason: 'gap' })
+    this.#handle({ type: 'opened', generation })
+    if (!this.#hasRecovered) return
+    this.#hasRecovered = false
+    this.#wakeAll()
+  }
+
   #publish(records: readonly LogRecord[], generation: number): void {
     const { data, ended } = digest(records, this.stream.contentType)
     const last = data.at(-1)
@@ -257,7 +291,7 @@ export class Hub {
       { log, clock, stream: this.stream.name, from },
       {
         onRecords: (records, generation) => this.#guard(() => this.#take(records, generation)),
-        onCaughtUp: (generation) => this.#handle({ type: 'opened', generation }),
+        onCaughtUp: (tail, generation) => this.#caughtUp(tail, generation),
         onEnd: (cause, generation) => this.#ended(cause, generation),
       },
     )

@@ -22,6 +22,8 @@ export class Ring {
   #start: SeqNum
   #end: SeqNum
   #records = 0
+  /** What the last poll collected, for the others at its position. */
+  #collected: { position: SeqNum; tail: SeqNum; batch: Batch } | undefined
   #bytes = 0
 
   constructor(start: SeqNum, limits: RingLimits) {
@@ -49,7 +51,7 @@ export class Ring {
   push(batch: Batch): void {
     const first = batch.records[0]
     invariant(first !== undefined && first.seqNum >= this.#end, 'batches arrive in order')
-    const bytes = batch.records.reduce((sum, { body }) => sum + body.length, 0)
+    const bytes = sizeOf(batch)
     this.#slots.push({ batch, bytes })
     this.#end = batch.end
     this.#records += batch.records.length
@@ -93,6 +95,28 @@ export class Ring {
     return slot.rest
   }
 
+  /**
+   * Everything from a position on as one batch, up to a bound that the first batch alone may
+   * exceed. The same object for all who ask at a position before more arrives.
+   */
+  collect(position: SeqNum, { maxRecords, maxBytes }: RingLimits): Batch | undefined {
+    const first = this.next(position)
+    if (first === undefined || first.end === this.#end) return first
+    const { position: at, tail, batch } = this.#collected ?? {}
+    if (at === position && tail === this.#end && batch !== undefined) return batch
+    const records = [...first.records]
+    let end = first.end
+    let bytes = sizeOf(first)
+    for (let next = this.next(end); next !== undefined; next = this.next(end)) {
+      bytes += sizeOf(next)
+      if (records.length + next.records.length > maxRecords || bytes > maxBytes) break
+      records.push(...next.records)
+      end = next.end
+    }
+    this.#collected = { position, tail: this.#end, batch: { records, end } }
+    return this.#collected.batch
+  }
+
   /** Index of the first slot that ends after the position. */
   #find(position: SeqNum): number {
     // Most readers are at the latest batch.
@@ -107,6 +131,10 @@ export class Ring {
     }
     return low
   }
+}
+
+function sizeOf({ records }: Batch): number {
+  return records.reduce((sum, { body }) => sum + body.length, 0)
 }
 
 const EMPTY_SLOT: Slot = { batch: { records: [], end: 0 }, bytes: 0 }

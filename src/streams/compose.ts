@@ -44,7 +44,10 @@ export function compose(
     decisions.push(decision)
     if (decision.kind === 'write' && decision.alone === true) break
   }
-  return { batch: toBatch(state, draft.records, operation), decisions }
+  // A checkpoint goes with a write, or before the one that does not fit behind it; never alone.
+  const isNeeded = decisions.length === 0 || decisions.some(({ kind }) => kind === 'write')
+  const records = isNeeded ? draft.records : []
+  return { batch: toBatch(state, records, operation), decisions }
 }
 
 /**

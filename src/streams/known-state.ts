@@ -3,12 +3,15 @@
  *
  * A cache of the log: it may be behind at any time, and is never ahead of what is durable.
  */
-import { LogStreamMissingError } from '../log/log.ts'
+import { LOG_LIMITS, LogStreamMissingError } from '../log/log.ts'
 import type { AppendBatch, AppendConflict, DurableLog, LogRecord } from '../log/log.ts'
 import { StateLostError, advance, openState } from './load.ts'
 import { SharedLook } from './shared-look.ts'
 import { EMPTY_STATE, apply } from './state.ts'
 import type { StreamState } from './state.ts'
+
+/** Further behind than this, a state is opened anew rather than folded on: two pages. */
+const FAR = 2 * LOG_LIMITS.maxBatchRecords
 
 export class KnownState {
   readonly #log: DurableLog
@@ -43,6 +46,8 @@ export class KnownState {
       // A tail that went back means that S2 has reclaimed the stream and it began anew.
       if (tail < before.nextSeq) return this.#replace(await this.#open())
       const state = this.#state ?? before
+      // Opening takes three reads at most, however far others have got.
+      if (tail - state.nextSeq > FAR) return this.#keep(await this.#open())
       return this.#keep(await advance(this.#log, this.#stream, state, tail))
     } catch (error) {
       if (error instanceof LogStreamMissingError) return this.#replace(EMPTY_STATE)

@@ -114,7 +114,8 @@ export class StreamService {
     const from = request.kind === 'now' ? undefined : positionIn(known, request)
     if (from !== undefined && endsBefore(from, known.dataTail)) {
       const result = await this.#readFrom(known, from)
-      if (result !== undefined) return result
+      // Nothing but control records on the way: it came to the tail as it was known, not as it is.
+      if (result?.upToDate === false) return result
     }
     const latest = await this.describe(name)
     if (request.kind === 'now') {

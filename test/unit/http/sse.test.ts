@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { describe, expect, test } from 'vitest'
+import { LogUnavailableError } from '../../../src/errors.ts'
 import type { Batch } from '../../../src/hub/ring.ts'
 import { SseSubscriber } from '../../../src/http/sse.ts'
 import type { DisconnectReason } from '../../../src/http/sse.ts'
@@ -245,6 +246,18 @@ describe('while history is read', () => {
     ])
   })
 
+  test('a log that is away for a while is waited for', async () => {
+    const past = deferredHistory()
+    const { clock, response, ends } = open({ position: 5, history: past.history })
+    await past.fail(new LogUnavailableError())
+    expect([response.writes, response.ended, past.asked]).toEqual([0, false, [5]])
+    clock.advance(75)
+    await past.fail(new LogUnavailableError())
+    clock.advance(150)
+    await past.give(5, 10)
+    expect([response.records, past.asked, ends]).toEqual([range(5, 10), [5, 5, 5], []])
+  })
+
   test('a failure ends this reader alone and names its cause', async () => {
     const past = deferredHistory()
     const { hub, response, ends } = open({ position: 5, history: past.history })
@@ -255,6 +268,19 @@ describe('while history is read', () => {
       [['read_failed', cause]],
       'starting',
     ])
+  })
+})
+
+describe('while the hub looks for the log', () => {
+  test('a reader is told where it stands, and that it has all only when that is known', () => {
+    const scene = startHub()
+    scene.log.last.handlers.onEnd(new Error('reset'))
+    const { response, log, clock } = open({ scene })
+    const place = { streamNextOffset: offset(10), streamCursor: cursor(10) }
+    expect(response.controls).toEqual([place])
+    clock.advance(75)
+    log.last.handlers.onCaughtUp(11)
+    expect(response.controls).toMatchObject([place, { upToDate: true }])
   })
 })
 

@@ -100,6 +100,18 @@ describe('a lost session', () => {
     expect(readAll(hub, 10)).toEqual(['r11', 'r12', 'r13'])
   })
 
+  test('wakes its readers once it is known again that there is nothing more', () => {
+    const { hub, log, clock } = startHub()
+    const reader = new Witness()
+    hub.add(reader)
+    log.last.handlers.onEnd(new Error('reset'))
+    expect(hub.isCurrent).toBe(false)
+    clock.advance(75)
+    log.last.handlers.onCaughtUp(11)
+    log.last.handlers.onCaughtUp(11)
+    expect([hub.isCurrent, reader.calls]).toEqual([true, ['wake']])
+  })
+
   test('changes nothing any more by what it calls late', () => {
     const { hub, log, clock } = startHub()
     const late = log.last
@@ -127,6 +139,8 @@ describe('a lost session', () => {
 describe('the end of a hub', () => {
   test.each([
     ['a gap', (log: ReturnType<typeof startHub>['log']) => log.last.give(data(13)), 'gap'],
+    // As a deletion shows whose records were trimmed while the session was down.
+    ['a tail past records that never came', (log) => log.last.handlers.onCaughtUp(14), 'gap'],
     ['a deletion', (log) => log.last.give(data(11), deleted(12)), 'stream_deleted'],
     [
       'a stream that is no more',

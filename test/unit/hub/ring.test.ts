@@ -50,6 +50,30 @@ describe('Ring', () => {
     expect(ring.next(3)).toBe(later)
   })
 
+  test('collects all there is for a poll, the same object for all at one position', () => {
+    const ring = new Ring(0, WIDE)
+    ring.push(batch(0, 1))
+    ring.push(batch(3))
+    ring.push(batch(4, 5))
+    expect(ring.collect(1, WIDE)).toEqual(batch(1, 3, 4, 5))
+    expect(ring.collect(1, WIDE)).toBe(ring.collect(1, WIDE))
+    ring.push(batch(6))
+    expect(ring.collect(1, WIDE)).toEqual(batch(1, 3, 4, 5, 6))
+    expect(ring.collect(7, WIDE)).toBeUndefined()
+  })
+
+  test.each([
+    ['records', { maxRecords: 3, maxBytes: 1_000_000 }],
+    ['bytes', { maxRecords: 1000, maxBytes: 6 }],
+  ])('collects whole batches up to its bound in %s, and one at least', (_name, bound) => {
+    const ring = new Ring(0, WIDE)
+    ring.push(batch(0, 1))
+    ring.push(batch(2))
+    ring.push(batch(3, 4, 5, 6))
+    expect(ring.collect(0, bound)).toEqual(batch(0, 1, 2))
+    expect(ring.collect(3, bound)).toEqual(batch(3, 4, 5, 6))
+  })
+
   test('keeps the latest batch however large it is', () => {
     const ring = new Ring(0, { maxRecords: 1, maxBytes: 1 })
     ring.push(batch(0))

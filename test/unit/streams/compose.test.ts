@@ -178,6 +178,12 @@ describe('compose', () => {
     expect(composition.decisions).toMatchObject([{ answer: { dataTail: due.nextSeq + 2 } }])
   })
 
+  test('writes nothing for those who are refused, due or not', () => {
+    const refused = say('a', { contentType: 'text/html' })
+    expect(run([refused], due).batch).toBeUndefined()
+    expect(kinds(run([refused, say('b')], due))).toEqual(['checkpoint', 'data'])
+  })
+
   test('needs no checkpoint one record or byte earlier', () => {
     const almost = fold(
       placed(

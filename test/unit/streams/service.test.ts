@@ -1,0 +1,84 @@
+import { describe, expect, test } from 'vitest'
+import type { DurableLog } from '../../../src/log/log.ts'
+import { encodeTouch } from '../../../src/streams/codec.ts'
+import { StreamService } from '../../../src/streams/service.ts'
+import { ManualClock } from '../../support/manual-clock.ts'
+import {
+  STREAM,
+  appendRaw,
+  appendRequest,
+  bytes,
+  foreign,
+  memoryLog,
+  spied,
+  text,
+} from './builders.ts'
+
+const BEGINNING = { kind: 'beginning' } as const
+const CREATE = {
+  contentType: 'text/plain',
+  expiry: { kind: 'never' },
+  body: bytes(''),
+  close: false,
+} as const
+
+function gateway(log: DurableLog): StreamService {
+  return new StreamService({
+    log,
+    clock: new ManualClock(),
+    commandTimeoutMs: 1000,
+    chunkCacheBytes: 1024 * 1024,
+    maxOpenStreams: 10,
+    maxBufferedAppendBytes: 1024 * 1024,
+    maxProducers: 10,
+    onBackgroundError: () => undefined,
+  })
+}
+
+const tokenOf = async (log: DurableLog): Promise<string> => {
+  const [record] = await log.read(STREAM, { seqNum: 0 }, { maxRecords: 1, maxBytes: 1000 })
+  return record?.kind === 'fence' ? record.token : ''
+}
+
+describe('a read that reaches the tail', () => {
+  test('sees what another gateway has acknowledged, past a page of records without data', async () => {
+    const log = await memoryLog()
+    const [here, there] = [gateway(log), gateway(log)]
+    await here.create(STREAM, CREATE)
+    await here.append(STREAM, appendRequest('a'))
+    // The rest of the first page, and a little of the next, say nothing to a reader.
+    const touches = Array.from({ length: 999 }, () => encodeTouch({ checkpoint: 1 }))
+    await appendRaw(log, touches, await tokenOf(log))
+    const { dataTail: from } = await here.describe(STREAM)
+    await here.append(STREAM, appendRequest('b'))
+    await there.append(STREAM, appendRequest('c', { close: true }))
+
+    const { records, upToDate, view } = await here.read(STREAM, {
+      kind: 'position',
+      position: { depth: 0, seqNum: from },
+    })
+    expect(records.map(({ body }) => text(body))).toEqual(['b', 'c'])
+    expect([upToDate, view.closed]).toEqual([true, true])
+  })
+})
+
+describe('a gateway that has fallen behind', () => {
+  test('opens the stream anew rather than read all that others have written', async () => {
+    const inner = await memoryLog()
+    const { log, calls } = spied(inner)
+    const [here, there] = [gateway(log), gateway(inner)]
+    await expect(here.describe(STREAM)).rejects.toThrow()
+    await there.create(STREAM, CREATE)
+    const token = await tokenOf(inner)
+    for (let batch = 0; batch < 20; batch += 1) {
+      await appendRaw(inner, Array(500).fill(foreign('x')), token)
+      await there.describe(STREAM)
+      await there.append(STREAM, appendRequest('y'))
+    }
+    calls.length = 0
+    const { dataTail } = await here.describe(STREAM)
+    expect(dataTail).toBe((await there.describe(STREAM)).dataTail)
+    expect(calls.filter((call) => call === 'read').length).toBeLessThanOrEqual(3)
+    expect((await there.read(STREAM, BEGINNING)).records.length).toBeGreaterThan(0)
+  })
+})
