@@ -33,9 +33,13 @@ export type ErrorCode =
   | 'not_found'
   | 'method_not_allowed'
   | 'not_supported'
+  | 'invalid_fork'
   // the stream
   | 'stream_not_found'
   | 'stream_gone'
+  | 'stream_retained'
+  | 'fork_source_not_found'
+  | 'fork_source_gone'
   | 'offset_gone'
   | 'stream_conflict'
   | 'stream_closed'
@@ -46,6 +50,7 @@ export type ErrorCode =
   | 'producer_gap'
   | 'bad_epoch_start'
   | 'too_many_producers'
+  | 'too_many_forks'
   // load
   | 'overloaded'
   | 'shutting_down'
@@ -74,6 +79,31 @@ export class StreamNotFoundError extends GatewayError {
   readonly code = 'stream_not_found'
   constructor() {
     super('there is no stream at this URL')
+  }
+}
+
+/** The stream was deleted or has expired, and forks still read its data (PROTOCOL §4.2). */
+export class StreamGoneError extends GatewayError {
+  readonly code = 'stream_gone'
+  constructor() {
+    super('the stream is deleted')
+  }
+}
+
+/** No stream can be created where a deleted one's data is still read by forks (PROTOCOL §4.2). */
+export class StreamRetainedError extends GatewayError {
+  readonly code = 'stream_retained'
+  constructor() {
+    super('the stream at this URL is deleted, but forks still read its data')
+  }
+}
+
+/** The stream to fork is not there, or is only kept for other forks (PROTOCOL §4.2). */
+export class ForkSourceError extends GatewayError {
+  readonly code: 'fork_source_not_found' | 'fork_source_gone'
+  constructor(code: ForkSourceError['code']) {
+    super(code === 'fork_source_gone' ? 'the source is deleted' : 'there is no source to fork')
+    this.code = code
   }
 }
 

@@ -13,6 +13,8 @@ import { STREAM_SSE_DATA_ENCODING } from '../protocol/headers.ts'
 import type { OffsetRequest } from '../protocol/offset.ts'
 import type { ReadRequest } from '../protocol/requests.ts'
 import { TrimmedError } from '../streams/chunks.ts'
+import { locate } from '../streams/lineage.ts'
+import { livePosition } from '../streams/reader.ts'
 import type { StreamService } from '../streams/service.ts'
 import type { StreamView } from '../streams/view.ts'
 import { LongPollSubscriber } from './long-poll.ts'
@@ -111,7 +113,7 @@ export class LiveReads {
     if (known !== undefined) return known
     for (let attempt = 0; attempt < MAX_ATTACH_ATTEMPTS; attempt += 1) {
       const view = await streams.describe(name)
-      const place = await this.#placeAt(view, streams.position(view, offset))
+      const place = await this.#placeAt(view, livePosition(view, offset))
       if (place === undefined) continue
       streams.renew(name)
       return place
@@ -154,9 +156,9 @@ function placeIn(hub: Hub | undefined, offset: OffsetRequest): Place | undefined
   if (hub === undefined || offset.kind !== 'position') return undefined
   const { stream, state, tail } = hub
   if (stream.ttlMs !== undefined || state.phase === 'sealed') return undefined
-  const { depth, seqNum } = offset.position
-  if (depth !== 0 || seqNum < stream.start || seqNum > tail) return undefined
-  return hub.next(seqNum).kind === 'behind' ? undefined : { hub, position: seqNum }
+  const position = locate(stream, offset.position)
+  if (typeof position !== 'number' || position > tail) return undefined
+  return hub.next(position).kind === 'behind' ? undefined : { hub, position }
 }
 
 /** @throws ShuttingDownError no hub will be usable any more */

@@ -11,8 +11,9 @@ import {
   STREAM_UP_TO_DATE,
 } from '../protocol/headers.ts'
 import type { ReadRequest } from '../protocol/requests.ts'
-import type { ReadResult } from '../streams/service.ts'
-import { offsetAt } from '../streams/state.ts'
+import type { ReadResult } from '../streams/reader.ts'
+import { offsetOf } from '../streams/lineage.ts'
+import type { OwnPart } from '../streams/lineage.ts'
 import type { StreamView } from '../streams/view.ts'
 import type { LongPollResult } from './long-poll.ts'
 
@@ -37,7 +38,7 @@ export function renderMetadata(view: StreamView): Rendered {
   const headers: Headers = {
     'content-type': view.contentType,
     'cache-control': cacheControl('uncached'),
-    [STREAM_NEXT_OFFSET]: offsetAt(view.dataTail),
+    [STREAM_NEXT_OFFSET]: offsetOf(view, view.dataTail),
   }
   if (view.expiry.kind === 'ttl') headers[STREAM_TTL] = String(view.expiry.seconds)
   if (view.expiry.kind === 'at') headers[STREAM_EXPIRES_AT] = view.expiry.text
@@ -54,9 +55,9 @@ export function renderChunk(result: ReadResult, asked: Asked): Rendered {
   const headers: Headers = {
     'content-type': view.contentType,
     'cache-control': cacheControl(kind, remaining(view.expiresAt, asked.now)),
-    ...progress(next, upToDate, closed),
+    ...progress(view, next, upToDate, closed),
   }
-  const tag = rangeTag(view.incarnation, from, next, closed)
+  const tag = rangeTag(view, from, next, closed)
   return revalidated(headers, now ? undefined : tag, asked.ifNoneMatch, () =>
     encodeBody(records, view.contentType),
   )
@@ -65,7 +66,7 @@ export function renderChunk(result: ReadResult, asked: Asked): Rendered {
 /** Renders the answer to a long-poll (PROTOCOL §5.7). */
 export function renderLongPoll(result: LongPollResult, asked: Asked): Rendered {
   const { stream, from, next, upToDate, closed, body, cursor } = result
-  const headers = progress(next, upToDate, closed)
+  const headers = progress(stream, next, upToDate, closed)
   if (cursor !== undefined) headers[STREAM_CURSOR] = String(cursor)
   if (body === undefined) {
     headers['cache-control'] = cacheControl('long_poll_empty')
@@ -75,20 +76,26 @@ export function renderLongPoll(result: LongPollResult, asked: Asked): Rendered {
   const kind = now || asked.read.cursor === undefined ? 'long_poll_unkeyed' : 'long_poll'
   headers['content-type'] = stream.contentType
   headers['cache-control'] = cacheControl(kind, remainingOf(stream, asked.now))
-  const tag = rangeTag(stream.incarnation, from, next, closed)
+  const tag = rangeTag(stream, from, next, closed)
   return revalidated(headers, now ? undefined : tag, asked.ifNoneMatch, () => body)
 }
 
 /** Where a response ends, in the protocol's words. */
-function progress(next: number, upToDate: boolean, closed: boolean): Headers {
-  const headers: Headers = { [STREAM_NEXT_OFFSET]: offsetAt(next) }
+function progress(stream: OwnPart, next: number, upToDate: boolean, closed: boolean): Headers {
+  const headers: Headers = { [STREAM_NEXT_OFFSET]: offsetOf(stream, next) }
   if (upToDate) headers[STREAM_UP_TO_DATE] = 'true'
   if (closed) headers[STREAM_CLOSED] = 'true'
   return headers
 }
 
-function rangeTag(incarnation: string, from: number, next: number, closed: boolean): string {
-  return etag({ incarnation, start: offsetAt(from), end: offsetAt(next), closed })
+function rangeTag(
+  stream: OwnPart & { readonly incarnation: string },
+  from: number,
+  next: number,
+  closed: boolean,
+): string {
+  const { incarnation } = stream
+  return etag({ incarnation, start: offsetOf(stream, from), end: offsetOf(stream, next), closed })
 }
 
 /** 304 without a body when the client has that very response already (RFC 9110 §13.1.2). */

@@ -1,6 +1,6 @@
 /** Stream URLs: `/v1/stream/<name>`. */
 import type { FastifyRequest } from 'fastify'
-import { RequestError } from '../errors.ts'
+import { ForkSourceError, RequestError } from '../errors.ts'
 import { parseStreamPath } from '../protocol/path.ts'
 
 export const STREAM_PREFIX = '/v1/stream/'
@@ -26,6 +26,16 @@ export function streamNameOf(request: FastifyRequest): string {
   const path = pathOf(request)
   // No part of a request target. The router would cut it off: it saw another path than we do.
   if (path.includes('#')) throw new RequestError('invalid_path', 'a request has no fragment')
+  return parseStreamPath(path.slice(STREAM_PREFIX.length))
+}
+
+/**
+ * The name of the stream that a fork names as its source, by the path of its URL.
+ *
+ * @throws ForkSourceError there can be no stream at that path
+ */
+export function sourceNameOf(path: string): string {
+  if (!path.startsWith(STREAM_PREFIX)) throw new ForkSourceError('fork_source_not_found')
   return parseStreamPath(path.slice(STREAM_PREFIX.length))
 }
 

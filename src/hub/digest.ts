@@ -29,6 +29,7 @@ function ending(entry: Entry): Digest['ended'] {
       return 'eof'
     case 'created':
     case 'deleted':
+    case 'retired':
       return 'deleted'
     default:
       return undefined

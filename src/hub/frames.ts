@@ -6,10 +6,11 @@ import type { SeqNum } from '../log/log.ts'
 import { isJson, sseEncoding } from '../protocol/content-type.ts'
 import { nextCursor } from '../protocol/cursor.ts'
 import { joinMessages } from '../protocol/json.ts'
-import { formatOffset } from '../protocol/offset.ts'
 import { encodeControl, encodeData } from '../protocol/sse.ts'
 import type { Representation } from '../protocol/sse.ts'
 import type { DataRecord } from '../streams/codec.ts'
+import { offsetOf } from '../streams/lineage.ts'
+import type { OwnPart } from '../streams/lineage.ts'
 import type { Batch } from './ring.ts'
 
 /** Where an SSE reader stands after an event. */
@@ -25,11 +26,14 @@ export type Frame = { readonly bytes: Buffer; readonly cursor: number }
 type Encoded = { data?: Buffer; body?: Buffer; readonly events: Map<string, Buffer> }
 
 export class Frames {
+  readonly #stream: OwnPart
   readonly #contentType: string
   readonly #representation: Representation
   readonly #encoded = new WeakMap<readonly DataRecord[], Encoded>()
 
-  constructor(contentType: string) {
+  constructor(stream: OwnPart & { readonly contentType: string }) {
+    const { contentType } = stream
+    this.#stream = stream
     this.#contentType = contentType
     this.#representation = isJson(contentType) ? 'json' : sseEncoding(contentType)
   }
@@ -39,13 +43,13 @@ export class Frames {
     const position = { seqNum: progress.end, idleMs: 0 }
     const cursor = nextCursor({ ...position, clientCursor })
     if (cursor !== nextCursor(position)) {
-      return { bytes: Buffer.concat([this.#data(batch), control(progress, cursor)]), cursor }
+      return { bytes: Buffer.concat([this.#data(batch), this.#control(progress, cursor)]), cursor }
     }
     const { events } = this.#entry(batch.records)
     const key = `${progress.upToDate}${progress.closed}`
     let bytes = events.get(key)
     if (bytes === undefined) {
-      bytes = Buffer.concat([this.#data(batch), control(progress, cursor)])
+      bytes = Buffer.concat([this.#data(batch), this.#control(progress, cursor)])
       events.set(key, bytes)
     }
     return { bytes, cursor }
@@ -54,7 +58,7 @@ export class Frames {
   /** A control event alone: where a reader without new data stands. */
   status(progress: Progress, idleMs: number, clientCursor: number | undefined): Frame {
     const cursor = nextCursor({ seqNum: progress.end, idleMs, clientCursor })
-    return { bytes: control(progress, cursor), cursor }
+    return { bytes: this.#control(progress, cursor), cursor }
   }
 
   /** The body of a catch-up or long-poll response (PROTOCOL §5.6, §9.1). */
@@ -64,12 +68,16 @@ export class Frames {
     return entry.body
   }
 
+  #control({ end, upToDate, closed }: Progress, cursor: number): Buffer {
+    return encodeControl({ nextOffset: offsetOf(this.#stream, end), cursor, upToDate, closed })
+  }
+
   #data({ records, end }: Batch): Buffer {
     const entry = this.#entry(records)
     entry.data ??= encodeData(
       records.map(({ body }) => body),
       this.#representation,
-      formatOffset({ depth: 0, seqNum: end }),
+      offsetOf(this.#stream, end),
     )
     return entry.data
   }
@@ -88,9 +96,4 @@ export class Frames {
 export function encodeBody(records: readonly DataRecord[], contentType: string): Buffer {
   const bodies = records.map(({ body }) => body)
   return isJson(contentType) ? joinMessages(bodies) : Buffer.concat(bodies)
-}
-
-function control({ end, upToDate, closed }: Progress, cursor: number): Buffer {
-  const nextOffset = formatOffset({ depth: 0, seqNum: end })
-  return encodeControl({ nextOffset, cursor, upToDate, closed })
 }

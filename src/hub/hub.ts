@@ -80,7 +80,7 @@ export class Hub {
 
   constructor(stream: HubStream, options: HubOptions) {
     this.stream = stream
-    this.frames = new Frames(stream.contentType)
+    this.frames = new Frames(stream)
     this.#options = options
     this.#ring = new Ring(stream.dataTail, options.ring)
     this.#nextSeq = stream.nextSeq

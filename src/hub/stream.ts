@@ -1,5 +1,6 @@
 /** The stream as it was when its hub began. */
 import type { SeqNum } from '../log/log.ts'
+import type { Lineage } from '../streams/lineage.ts'
 
 export type HubStream = {
   readonly name: string
@@ -15,6 +16,8 @@ export type HubStream = {
   readonly nextSeq: SeqNum
   readonly lastDataAt: number
   readonly closed: boolean
+  /** What it inherits; positions are relative to it. */
+  readonly lineage: Lineage
   /** The window of its sliding TTL, in ms; undefined when there is none. */
   readonly ttlMs: number | undefined
   /** The instant at which it ends whatever happens, in ms since 1970. */

@@ -33,7 +33,8 @@ export function nextCursor({ seqNum, idleMs, clientCursor = -1 }: CursorInput): 
   const intervals = Math.floor(Math.max(0, idleMs) / INTERVAL_MS)
   const slot = Math.min(SLOTS_PER_POSITION - 1, intervals)
   const own = Math.min(BASE + seqNum * SLOTS_PER_POSITION + slot, Number.MAX_SAFE_INTEGER)
-  return Math.max(own, clientCursor + 1)
+  // Far inside what a fork inherits, positions are below any that a cursor could stand for.
+  return Math.max(0, own, clientCursor + 1)
 }
 
 /**

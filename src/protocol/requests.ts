@@ -4,17 +4,13 @@
  * What can be said of a request without knowing its stream is said here, before any work.
  */
 import { RequestError } from '../errors.ts'
-import { DEFAULT_CONTENT_TYPE, parseContentType } from './content-type.ts'
+import { parseContentType } from './content-type.ts'
 import { parseCursor } from './cursor.ts'
 import { parseExpiry } from './expiry.ts'
 import type { Expiry } from './expiry.ts'
-import {
-  STREAM_FORKED_FROM,
-  STREAM_FORK_OFFSET,
-  STREAM_FORK_SUB_OFFSET,
-  parseStreamClosed,
-  singleHeader,
-} from './headers.ts'
+import { parseFork } from './fork.ts'
+import type { ForkRequest } from './fork.ts'
+import { parseStreamClosed, singleHeader } from './headers.ts'
 import type { RequestHeaders } from './headers.ts'
 import { parseOffset } from './offset.ts'
 import type { OffsetRequest } from './offset.ts'
@@ -23,29 +19,26 @@ import type { ProducerClaim } from './producer.ts'
 import { parseStreamSeq } from './stream-seq.ts'
 
 export type CreateRequest = {
-  readonly contentType: string
+  /** Undefined when the client names none: then it is the source's, or the default. */
+  readonly contentType: string | undefined
   readonly expiry: Expiry
   readonly body: Uint8Array
   readonly close: boolean
+  readonly fork: ForkRequest | undefined
 }
 
 /**
- * Reads a PUT (PROTOCOL §5.1).
+ * Reads a PUT (PROTOCOL §5.1, §4.2).
  *
- * @throws RequestError a header is malformed; `not_supported` for a fork
+ * @throws RequestError a header is malformed
  */
 export function parseCreate(headers: RequestHeaders, body: Uint8Array): CreateRequest {
-  for (const name of [STREAM_FORKED_FROM, STREAM_FORK_OFFSET, STREAM_FORK_SUB_OFFSET]) {
-    // Ignoring it would create an empty stream where the client expects inherited data.
-    if (singleHeader(headers, name) !== undefined) {
-      throw new RequestError('not_supported', 'this server does not fork streams')
-    }
-  }
   return {
-    contentType: parseContentTypeOf(headers) ?? DEFAULT_CONTENT_TYPE,
+    contentType: parseContentTypeOf(headers),
     expiry: parseExpiry(headers),
     body,
     close: parseStreamClosed(headers),
+    fork: parseFork(headers),
   }
 }
 

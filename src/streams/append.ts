@@ -6,7 +6,6 @@ import {
   RequestError,
   StaleEpochError,
   StreamClosedError,
-  StreamNotFoundError,
   StreamSeqRegressionError,
   TooManyProducersError,
 } from '../errors.ts'
@@ -22,13 +21,17 @@ import { encodeClosed, encodeData, encodeTouch } from './codec.ts'
 import { refuse } from './command.ts'
 import type { Command, Decision } from './command.ts'
 import { messagesOf } from './messages.ts'
-import { existing, offsetAt, oldestProducer } from './state.ts'
+import { absence, existing } from './existence.ts'
+import { offsetOf } from './lineage.ts'
+import { oldestProducer } from './state.ts'
 import type { Incarnation, StreamState } from './state.ts'
 
 export type AppendAnswer = {
   /** `duplicate`: an earlier request had this effect already. */
   readonly kind: 'appended' | 'duplicate'
   readonly dataTail: SeqNum
+  /** The fork depth of the offset at the data tail. */
+  readonly depth: number
   readonly closed: boolean
   /** The producer's epoch and its highest accepted seq. */
   readonly producer?: { readonly epoch: number; readonly seq: number } | undefined
@@ -50,7 +53,7 @@ export function appendCommand(request: AppendRequest): Command<AppendAnswer> {
   const messages = messagesOf(request.body, request.contentType ?? DEFAULT_CONTENT_TYPE)
   return (state, now) => {
     const stream = existing(state, now)
-    if (stream === undefined) return refuse(new StreamNotFoundError())
+    if (stream === undefined) return refuse(absence(state, now))
     if (stream.closed) return appendToClosed(request, stream)
     const mismatch = checkContentType(request, stream)
     if (mismatch !== undefined) return refuse(mismatch)
@@ -67,8 +70,9 @@ export function appendCommand(request: AppendRequest): Command<AppendAnswer> {
 
 function appendToClosed(
   { body, close, producer }: AppendRequest,
-  { closedBy, dataTail }: Incarnation,
+  stream: Incarnation,
 ): Decision<AppendAnswer> {
+  const { closedBy, dataTail, lineage } = stream
   const sameRequest =
     producer === undefined
       ? close && body.length === 0
@@ -76,10 +80,11 @@ function appendToClosed(
         closedBy.id === producer.id &&
         closedBy.epoch === producer.epoch &&
         closedBy.seq === producer.seq
-  if (!sameRequest) return refuse(new StreamClosedError(offsetAt(dataTail)))
+  if (!sameRequest) return refuse(new StreamClosedError(offsetOf(stream, dataTail)))
   const answer = {
     kind: 'duplicate',
     dataTail,
+    depth: lineage.depth,
     closed: true,
     producer: standing(producer),
   } as const
@@ -99,14 +104,15 @@ function checkContentType(
 function fromVerdict(
   verdict: ProducerVerdict,
   { epoch, seq }: ProducerClaim,
-  { dataTail, closed }: Incarnation,
+  { dataTail, lineage, closed }: Incarnation,
 ): Decision<AppendAnswer> | undefined {
   switch (verdict.kind) {
     case 'accepted':
       return undefined
     case 'duplicate': {
       const producer = { epoch, seq: verdict.lastSeq }
-      return { kind: 'answer', answer: { kind: 'duplicate', dataTail, closed, producer } }
+      const { depth } = lineage
+      return { kind: 'answer', answer: { kind: 'duplicate', dataTail, depth, closed, producer } }
     }
     case 'gap':
       return refuse(new ProducerGapError(verdict.expectedSeq, seq))
@@ -156,6 +162,7 @@ function write(
   const answer = {
     kind: 'appended',
     dataTail,
+    depth: stream.lineage.depth,
     closed: close,
     producer: standing(producer),
   } as const

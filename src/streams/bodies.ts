@@ -11,6 +11,7 @@ import { InvariantError } from '../errors.ts'
 import type { SeqNum } from '../log/log.ts'
 import type { Expiry } from '../protocol/expiry.ts'
 import type { ProducerClaim } from '../protocol/producer.ts'
+import type { Lineage } from './lineage.ts'
 
 /** What a client chose when it created the stream. Never changes afterwards. */
 export type StreamConfig = {
@@ -18,6 +19,26 @@ export type StreamConfig = {
   readonly expiry: Expiry
   /** How many producers the stream remembers; in the log because every gateway must agree. */
   readonly maxProducers: number
+}
+
+/** Where a fork comes from, as its creator said it, and what it inherits. Never changes. */
+export type ForkOrigin = {
+  /** Name of the source. */
+  readonly source: string
+  /** The fork point as it was asked for; undefined: the source's tail at that time. */
+  readonly offset?: string | undefined
+  readonly subOffset: number
+  /** The creator named no expiry: the fork has its source's. */
+  readonly inheritsExpiry: boolean
+  readonly lineage: Lineage
+}
+
+/** A fork that reads a stream's data: by it the data is kept. */
+export type Reference = {
+  /** Name of the fork. */
+  readonly name: string
+  /** When it was taken, in ms. */
+  readonly since: number
 }
 
 /** The record that begins an incarnation of a stream. */
@@ -28,6 +49,7 @@ export type Creation = {
   /** The first seq num that belongs to the incarnation; offsets before it are gone. */
   readonly base: SeqNum
   readonly config: StreamConfig
+  readonly fork?: ForkOrigin | undefined
 }
 
 /** The whole state of a stream as a checkpoint stores it; undefined `stream` means none exists. */
@@ -44,6 +66,10 @@ export type StreamSnapshot = Omit<Creation, 'fencingToken'> & {
   readonly closed: boolean
   readonly closedBy?: ProducerClaim | undefined
   readonly streamSeq?: string | undefined
+  /** Deleted, and kept for its forks. */
+  readonly retired: boolean
+  /** By the incarnation of the fork. */
+  readonly references: Readonly<Record<string, Reference>>
   readonly producers: readonly ProducerEntry[]
 }
 
@@ -55,12 +81,28 @@ const expirySchema: z.ZodType<Expiry> = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('ttl'), seconds: z.int().nonnegative() }),
   z.object({ kind: z.literal('at'), at: z.number(), text: z.string() }),
 ])
+const segmentSchema = z.object({
+  stream: z.string(),
+  incarnation: z.string(),
+  depth: seqNum,
+  base: seqNum,
+  start: seqNum,
+  end: seqNum,
+})
+const forkSchema = z.object({
+  source: z.string(),
+  offset: z.string().optional(),
+  subOffset: seqNum,
+  inheritsExpiry: z.boolean(),
+  lineage: z.object({ depth: seqNum, segments: z.array(segmentSchema) }),
+})
 const streamSchema = z.object({
   id: z.string(),
   base: seqNum,
   contentType: z.string(),
   expiry: expirySchema,
   maxProducers: z.int().positive(),
+  fork: forkSchema.optional(),
 })
 const creationSchema = streamSchema.extend({ v: z.literal(1), fencingToken: z.string() })
 const deletedSchema = z.object({ v: z.literal(1), fencingToken: z.string() })
@@ -76,9 +118,17 @@ const snapshotSchema = z.object({
       closed: z.boolean(),
       closedBy: z.object({ id: z.string(), epoch: seqNum, seq: seqNum }).optional(),
       streamSeq: z.string().optional(),
+      // Gateways that knew no forks left these out.
+      retired: z.boolean().default(false),
+      references: z
+        .record(z.string(), z.object({ name: z.string(), since: z.number() }))
+        .default({}),
     })
     .optional(),
 })
+
+const addedSchema = z.object({ v: z.literal(1), id: z.string(), name: z.string() })
+const removedSchema = z.object({ v: z.literal(1), id: z.string() })
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
@@ -128,6 +178,33 @@ export function decodeSnapshot(body: Uint8Array): Snapshot {
   })
 }
 
+export function encodeReferenceAdded(id: string, name: string): Uint8Array {
+  return Buffer.from(JSON.stringify({ v: 1, id, name }))
+}
+
+/** @throws InvariantError */
+export function decodeReferenceAdded(body: Uint8Array): {
+  readonly id: string
+  readonly name: string
+} {
+  return readable('fork reference', () => {
+    const { id, name } = addedSchema.parse(JSON.parse(utf8.decode(body)))
+    return { id, name }
+  })
+}
+
+export function encodeReferenceRemoved(id: string): Uint8Array {
+  return Buffer.from(JSON.stringify({ v: 1, id }))
+}
+
+/** @throws InvariantError */
+export function decodeReferenceRemoved(body: Uint8Array): { readonly id: string } {
+  return readable('fork reference', () => {
+    const { id } = removedSchema.parse(JSON.parse(utf8.decode(body)))
+    return { id }
+  })
+}
+
 const PRODUCER = /^(\d+):(\d+):(\d+):(.+)$/
 
 function decodeProducer(line: string): ProducerEntry {
@@ -142,8 +219,9 @@ function identity({
   contentType,
   expiry,
   maxProducers,
+  fork,
 }: z.infer<typeof streamSchema>): Omit<Creation, 'fencingToken'> {
-  return { id, base, config: { contentType, expiry, maxProducers } }
+  return { id, base, config: { contentType, expiry, maxProducers }, fork }
 }
 
 function readable<T>(what: string, decode: () => T): T {

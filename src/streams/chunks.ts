@@ -15,7 +15,10 @@ import type { StreamView } from './view.ts'
 export type Chunk = { readonly records: readonly DataRecord[]; readonly end: SeqNum }
 
 /** What a chunk read needs to know of the stream. */
-export type ChunkSource = Pick<StreamView, 'name' | 'incarnation' | 'contentType' | 'dataTail'>
+export type ChunkSource = Pick<StreamView, 'name' | 'incarnation' | 'contentType' | 'dataTail'> & {
+  /** Nothing will ever be read past the data tail given here. */
+  readonly isFinal?: boolean
+}
 
 /** One page of the log: a chunk is never more than one read. */
 const GRID = LOG_LIMITS.maxBatchRecords
@@ -52,9 +55,11 @@ export class ChunkReader {
   async read(view: ChunkSource, from: SeqNum): Promise<Chunk> {
     const key = `${view.incarnation}:${from}`
     const cached = this.#cache.get(key)
-    if (cached !== undefined && cached.end <= view.dataTail) return cached
+    if (cached !== undefined) return cutAt(cached, view.dataTail)
     const limit = Math.min(endOnGrid(from), view.dataTail)
     const readKey = `${key}:${limit}`
+    const final = view.isFinal === true ? this.#cache.get(readKey) : undefined
+    if (final !== undefined) return final
     const underWay = this.#reads.get(readKey)
     if (underWay !== undefined) return underWay
     const read = this.#readLog(view, from, limit).finally(() => this.#reads.delete(readKey))
@@ -62,6 +67,7 @@ export class ChunkReader {
     const chunk = await read
     // A chunk cut short by the tail will be longer next time; any other never changes.
     if (chunk.end < view.dataTail || chunk.end === endOnGrid(from)) this.#cache.set(key, chunk)
+    else if (view.isFinal === true) this.#cache.set(readKey, chunk)
     return chunk
   }
 
@@ -88,6 +94,12 @@ export class ChunkReader {
       throw error
     }
   }
+}
+
+/** A fork reads its source only up to where it left it. */
+function cutAt(chunk: Chunk, end: SeqNum): Chunk {
+  if (chunk.end <= end) return chunk
+  return { records: chunk.records.filter(({ seqNum }) => seqNum < end), end }
 }
 
 /** Whether a chunk from this position surely ends before the tail, so that it never changes. */

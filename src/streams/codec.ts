@@ -13,9 +13,13 @@ import type { ProducerClaim } from '../protocol/producer.ts'
 import {
   decodeCreation,
   decodeDeletion,
+  decodeReferenceAdded,
+  decodeReferenceRemoved,
   decodeSnapshot,
   encodeCreation,
   encodeDeletion,
+  encodeReferenceAdded,
+  encodeReferenceRemoved,
   encodeSnapshot,
 } from './bodies.ts'
 import type { Creation, Snapshot } from './bodies.ts'
@@ -47,6 +51,11 @@ export type Entry =
   | { readonly kind: 'deleted'; readonly fencingToken: string }
   | { readonly kind: 'checkpoint'; readonly snapshot: Snapshot }
   | { readonly kind: 'touch' }
+  /** A fork of this stream reads its data from now on. */
+  | { readonly kind: 'fork-added'; readonly id: string; readonly name: string }
+  | { readonly kind: 'fork-removed'; readonly id: string }
+  /** Deleted, and kept for its forks. */
+  | { readonly kind: 'retired' }
   | { readonly kind: 'fence'; readonly token: string }
   | { readonly kind: 'trim'; readonly before: SeqNum }
   /** A kind of a later version. It moves no offset, so readers pass over it. */
@@ -96,7 +105,12 @@ export function decodeRecord(record: LogRecord): Entry {
     case 'checkpoint':
       return { kind, snapshot: decodeSnapshot(body) }
     case 'touch':
+    case 'retired':
       return { kind }
+    case 'fork-added':
+      return { kind, ...decodeReferenceAdded(body) }
+    case 'fork-removed':
+      return { kind, ...decodeReferenceRemoved(body) }
     default:
       return { kind: 'unknown' }
   }
@@ -171,6 +185,29 @@ export function encodeClosed(context: RecordContext, mark: WriterMark): AppendRe
 /** Writes the record that renews a sliding TTL and does nothing else. */
 export function encodeTouch(context: RecordContext): AppendRecord {
   return ours('touch', NO_BODY, context)
+}
+
+/** Writes the reference of a fork, which is named by its incarnation too. */
+export function encodeForkAdded(context: RecordContext, id: string, name: string): AppendRecord {
+  return ours('fork-added', encodeReferenceAdded(id, name), context)
+}
+
+/** Writes the end of a fork's reference. */
+export function encodeForkRemoved(context: RecordContext, id: string): AppendRecord {
+  return ours('fork-removed', encodeReferenceRemoved(id), context)
+}
+
+/** Writes the deletion of a stream whose data forks still read. */
+export function encodeRetired(context: RecordContext): AppendRecord {
+  return ours('retired', NO_BODY, context)
+}
+
+/**
+ * Writes a record that says only that the log has moved: whoever judged by an earlier state must
+ * judge anew.
+ */
+export function encodeBarrier(context: RecordContext): AppendRecord {
+  return ours('barrier', NO_BODY, context)
 }
 
 /** Writes the record that begins an incarnation. */

@@ -1,14 +1,15 @@
 /** Creating and deleting a stream, decided over its state (PROTOCOL §5.1, §5.4). PURE. */
-import { StreamConflictError, StreamNotFoundError } from '../errors.ts'
+import { StreamConflictError, StreamRetainedError } from '../errors.ts'
 import type { AppendRecord, SeqNum } from '../log/log.ts'
 import { sameContentType } from '../protocol/content-type.ts'
 import { sameExpiry } from '../protocol/expiry.ts'
-import type { StreamConfig } from './bodies.ts'
-import { encodeClosed, encodeCreated, encodeData, encodeDeleted } from './codec.ts'
+import type { ForkOrigin, StreamConfig } from './bodies.ts'
+import { encodeClosed, encodeCreated, encodeData, encodeDeleted, encodeRetired } from './codec.ts'
 import { refuse } from './command.ts'
-import type { Command } from './command.ts'
+import type { Command, Decision } from './command.ts'
+import { absence, existing, retained } from './existence.ts'
 import { messagesOf } from './messages.ts'
-import { deletedToken, existing, incarnationToken } from './state.ts'
+import { deletedToken, incarnationToken } from './state.ts'
 import type { Incarnation, StreamState } from './state.ts'
 
 /** What a PUT asks for, with what the gateway adds. */
@@ -18,42 +19,95 @@ export type NewStream = {
   readonly config: StreamConfig
   readonly body: Uint8Array
   readonly close: boolean
+  readonly fork?: NewFork | undefined
+}
+
+/** What a fork begins with, resolved against its source. */
+export type NewFork = {
+  readonly origin: ForkOrigin
+  /** The part of a source's record that a sub-offset cut off: the fork's own first bytes. */
+  readonly prefix: Uint8Array | undefined
+  /** Where the log ended before the reference was taken; a log that moved says it may be gone. */
+  readonly expectedSeq: SeqNum
 }
 
 export type CreateAnswer = {
   readonly kind: 'created' | 'exists'
   readonly contentType: string
   readonly dataTail: SeqNum
+  /** The fork depth of the offset at the data tail. */
+  readonly depth: number
   readonly closed: boolean
+  /** The source of an expired fork whose place was taken: its reference is to be given up. */
+  readonly released?: Released | undefined
 }
 
+/** The log has moved since the fork's reference was taken. Only a fork's creation comes to this. */
+export type Moved = { readonly kind: 'moved' }
+
+/** A reference that nobody needs any more. */
+export type Released = { readonly source: string; readonly id: string }
+
 /** Creates the stream, or finds the one that the same request would have made. */
-export function createCommand(request: NewStream): Command<CreateAnswer> {
+export function createCommand(request: NewStream): Command<CreateAnswer | Moved> {
   const messages = messagesOf(request.body, request.config.contentType)
   return (state, now) => {
     const found = existing(state, now)
-    if (found === undefined) return create(request, messages(), state)
-    const difference = differs(found, request)
-    if (difference !== undefined) return refuse(new StreamConflictError(difference))
-    const { config, dataTail, closed } = found
-    return {
-      kind: 'answer',
-      answer: { kind: 'exists', contentType: config.contentType, dataTail, closed },
+    if (found !== undefined) return compare(found, request)
+    if (retained(state, now) !== undefined) return refuse(new StreamRetainedError())
+    const { fork } = request
+    if (fork !== undefined && fork.expectedSeq !== state.nextSeq) {
+      return { kind: 'answer', answer: { kind: 'moved' } }
     }
+    const prefix = fork?.prefix === undefined ? [] : [fork.prefix]
+    return create(request, [...prefix, ...messages()], state)
   }
 }
 
-function differs({ config, closed }: Incarnation, request: NewStream): string | undefined {
+/** What a request finds in a stream that exists: itself, or a conflict (PROTOCOL §5.1). */
+export function compare(found: Incarnation, request: Requested): Decision<CreateAnswer> {
+  const difference = differs(found, request)
+  if (difference !== undefined) return refuse(new StreamConflictError(difference))
+  const { config, dataTail, lineage, closed } = found
+  const { contentType } = config
+  return {
+    kind: 'answer',
+    answer: { kind: 'exists', contentType, dataTail, depth: lineage.depth, closed },
+  }
+}
+
+/** What of a request must match an existing stream. */
+export type Requested = {
+  readonly config: Pick<StreamConfig, 'contentType' | 'expiry'>
+  readonly close: boolean
+  readonly fork?:
+    { readonly origin: Pick<ForkOrigin, 'source' | 'offset' | 'subOffset'> } | undefined
+}
+
+function differs({ config, closed, fork }: Incarnation, request: Requested): string | undefined {
   if (!sameContentType(config.contentType, request.config.contentType)) return 'content type'
   if (!sameExpiry(config.expiry, request.config.expiry)) return 'TTL or expiry'
-  return closed === request.close ? undefined : 'closure status'
+  if (closed !== request.close) return 'closure status'
+  return sameOrigin(fork, request.fork?.origin) ? undefined : 'fork origin'
+}
+
+function sameOrigin(
+  found: ForkOrigin | undefined,
+  requested: Pick<ForkOrigin, 'source' | 'offset' | 'subOffset'> | undefined,
+): boolean {
+  if (found === undefined || requested === undefined) return found === requested
+  return (
+    found.source === requested.source &&
+    found.offset === requested.offset &&
+    found.subOffset === requested.subOffset
+  )
 }
 
 function create(
-  { id, config, close }: NewStream,
+  { id, config, close, fork }: NewStream,
   messages: readonly Uint8Array[],
   state: StreamState,
-): ReturnType<Command<CreateAnswer>> {
+): Decision<CreateAnswer> {
   const records: AppendRecord[] = []
   // An expired stream that nobody deleted still holds its records.
   const expired = state.incarnation !== undefined
@@ -63,7 +117,7 @@ function create(
   const createdAt = state.nextSeq + records.length
   // The last offset of the expired one is none of this one.
   const base = expired ? state.nextSeq + 1 : state.nextSeq
-  records.push(encodeCreated({ id, fencingToken, base, config }))
+  records.push(encodeCreated({ id, fencingToken, base, config, fork: fork?.origin }))
 
   const context = { checkpoint: createdAt }
   messages.forEach((message, index) => {
@@ -71,39 +125,58 @@ function create(
     records.push(encodeData(message, context, undefined, close && last))
   })
   if (close && messages.length === 0) records.push(encodeClosed(context, {}))
-  const dataTail = createdAt + 1 + messages.length
   return {
     kind: 'write',
     records,
-    answer: { kind: 'created', contentType: config.contentType, dataTail, closed: close },
+    answer: {
+      kind: 'created',
+      contentType: config.contentType,
+      dataTail: createdAt + 1 + messages.length,
+      depth: fork?.origin.lineage.depth ?? 0,
+      closed: close,
+      released: releasedBy(state.incarnation),
+    },
   }
 }
 
+/** The reference that ends with an incarnation. */
+export function releasedBy(incarnation: Incarnation | undefined): Released | undefined {
+  const source = incarnation?.fork?.source
+  return source === undefined ? undefined : { source, id: incarnation?.id ?? '' }
+}
+
 /**
- * Deletes the stream: a tombstone under a new fencing token, then nothing left before or of it.
+ * Deletes the stream. Its data stays while forks read it; else it leaves a tombstone under a new
+ * fencing token and nothing before or of it.
  *
  * The batch trims its own records too, so that S2 can reclaim the empty stream; the token is
  * derived from the tail, which survives. It is a batch of its own, so that the token alone tells
  * whether it was applied.
  */
-export const deleteCommand: Command<undefined> = (state, now) => {
-  if (existing(state, now) === undefined) return refuse(new StreamNotFoundError())
-  return bury(state)
+export const deleteCommand: Command<Released | undefined> = (state, now) => {
+  const found = existing(state, now)
+  if (found === undefined) return refuse(absence(state, now))
+  if (found.references.size === 0) return bury(state, found)
+  const context = { checkpoint: state.checkpoint }
+  return { kind: 'write', records: [encodeRetired(context)], answer: undefined }
 }
 
-/** Deletes the stream if it is there but has expired, so that its storage is freed. */
-export const buryExpiredCommand: Command<undefined> = (state, now) => {
-  const expired = state.incarnation !== undefined && existing(state, now) === undefined
-  return expired ? bury(state) : { kind: 'answer', answer: undefined }
+/** Buries the stream if it is there, no client sees it, and no fork reads it. */
+export const buryUnseenCommand: Command<Released | undefined> = (state, now) => {
+  const { incarnation } = state
+  const unseen = incarnation !== undefined && existing(state, now) === undefined
+  return unseen && retained(state, now) === undefined
+    ? bury(state, incarnation)
+    : { kind: 'answer', answer: undefined }
 }
 
-function bury(state: StreamState): ReturnType<Command<undefined>> {
+function bury(state: StreamState, incarnation: Incarnation): Decision<Released | undefined> {
   const tail = state.nextSeq + 3
   const token = deletedToken(tail)
   return {
     kind: 'write',
     records: [{ kind: 'fence', token }, encodeDeleted(token), { kind: 'trim', before: tail }],
-    answer: undefined,
+    answer: releasedBy(incarnation),
     alone: true,
   }
 }

@@ -7,18 +7,21 @@
 import { randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../clock.ts'
-import { OffsetGoneError, OverloadedError, RequestError, StreamNotFoundError } from '../errors.ts'
-import type { DurableLog, SeqNum } from '../log/log.ts'
+import { OverloadedError, StreamGoneError, StreamRetainedError, invariant } from '../errors.ts'
+import type { DurableLog } from '../log/log.ts'
+import { DEFAULT_CONTENT_TYPE } from '../protocol/content-type.ts'
 import type { OffsetRequest } from '../protocol/offset.ts'
 import type { AppendRequest, CreateRequest } from '../protocol/requests.ts'
 import { appendCommand, isTouchDue, touchCommand } from './append.ts'
 import type { AppendAnswer } from './append.ts'
-import { ChunkReader, TrimmedError, endsBefore } from './chunks.ts'
 import type { Chunk, ChunkSource } from './chunks.ts'
-import type { DataRecord } from './codec.ts'
-import { buryExpiredCommand, createCommand, deleteCommand } from './create.ts'
+import { buryUnseenCommand, createCommand, deleteCommand } from './create.ts'
 import type { CreateAnswer } from './create.ts'
-import { existing, offsetAt } from './state.ts'
+import { absence, existing, retained } from './existence.ts'
+import { Forks } from './forks.ts'
+import type { OwnPart, StreamPosition } from './lineage.ts'
+import { StreamReader } from './reader.ts'
+import type { ReadResult } from './reader.ts'
 import type { StreamState } from './state.ts'
 import { StreamLog } from './stream-log.ts'
 import type { StreamView } from './view.ts'
@@ -38,39 +41,65 @@ export type StreamServiceOptions = {
   readonly onBackgroundError: (task: string, error: unknown) => void
 }
 
-/** What a catch-up read found: the data between `from` and `next`. */
-export type ReadResult = {
-  readonly view: StreamView
-  readonly from: SeqNum
-  readonly next: SeqNum
-  readonly records: readonly DataRecord[]
-  /** The read reached the tail as of a moment after it began. */
-  readonly upToDate: boolean
-}
-
 export class StreamService {
   readonly #options: StreamServiceOptions
   readonly #streams: LRUCache<string, StreamLog>
-  readonly #chunks: ChunkReader
+  readonly #reader: StreamReader
+  readonly #forks: Forks
   readonly #gatewayId = randomBytes(6).toString('base64url')
   #bufferedAppendBytes = 0
 
   constructor(options: StreamServiceOptions) {
     this.#options = options
     this.#streams = new LRUCache({ max: options.maxOpenStreams })
-    this.#chunks = new ChunkReader(options.log, options.chunkCacheBytes)
+    const { log, clock, chunkCacheBytes, maxProducers, onBackgroundError } = options
+    const open = (name: string): StreamLog => this.#open(name)
+    this.#reader = new StreamReader({
+      log,
+      chunkCacheBytes,
+      open,
+      known: (name) => this.#known(name),
+      describe: (name) => this.describe(name),
+    })
+    this.#forks = new Forks({
+      clock,
+      maxProducers,
+      onBackgroundError,
+      open,
+      read: (view, from) => this.#reader.positioned(view, from),
+    })
   }
 
   /**
-   * Creates a stream, or finds it there with the same configuration (PROTOCOL §5.1).
+   * Creates a stream, or finds it there with the same configuration (PROTOCOL §5.1). With a
+   * source, whose name is given, it is a fork (PROTOCOL §4.2).
    *
    * @throws StreamConflictError it exists with another configuration
+   * @throws StreamRetainedError a deleted stream's data is still read by forks
+   * @throws GatewayError a fork's source or fork point can't be had, see {@link Forks.create}
    */
-  async create(name: string, { body, close, ...config }: CreateRequest): Promise<CreateAnswer> {
+  async create(name: string, request: CreateRequest, source?: string): Promise<CreateAnswer> {
+    const create = async (): Promise<CreateAnswer> => {
+      const answer =
+        source === undefined
+          ? await this.#createPlain(name, request)
+          : await this.#forks.create(name, source, request)
+      this.#forks.releaseLater(answer.released)
+      return answer
+    }
+    return this.#buffered(request.body, () => this.#collecting(name, create))
+  }
+
+  async #createPlain(
+    name: string,
+    { body, close, contentType, expiry }: CreateRequest,
+  ): Promise<CreateAnswer> {
     const id = randomBytes(12).toString('base64url')
     const { maxProducers } = this.#options
-    const command = createCommand({ id, config: { ...config, maxProducers }, body, close })
-    return this.#buffered(body, () => this.#open(name).execute(command))
+    const config = { contentType: contentType ?? DEFAULT_CONTENT_TYPE, expiry, maxProducers }
+    const answer = await this.#open(name).execute(createCommand({ id, config, body, close }))
+    invariant(answer.kind !== 'moved', 'only a fork waits for the log not to move')
+    return answer
   }
 
   /**
@@ -79,16 +108,21 @@ export class StreamService {
    * @throws GatewayError what the rules refuse, and what became of the append if that is unclear
    */
   async append(name: string, request: AppendRequest): Promise<AppendAnswer> {
-    return this.#buffered(request.body, () => this.#open(name).execute(appendCommand(request)))
+    const append = (): Promise<AppendAnswer> => this.#open(name).execute(appendCommand(request))
+    return this.#buffered(request.body, () => this.#collecting(name, append))
   }
 
   /**
-   * Deletes a stream (PROTOCOL §5.4).
+   * Deletes a stream (PROTOCOL §5.4). While forks read its data, that is kept for them.
    *
    * @throws StreamNotFoundError
+   * @throws StreamGoneError
    */
   async delete(name: string): Promise<void> {
-    await this.#open(name).execute(deleteCommand)
+    const stream = this.#open(name)
+    this.#forks.releaseLater(await this.#collecting(name, () => stream.execute(deleteCommand)))
+    // Some of the forks may be gone without having said so.
+    if ((await stream.known()).incarnation?.retired === true) this.#forks.collect(name)
   }
 
   /**
@@ -105,65 +139,18 @@ export class StreamService {
    * Reads one chunk of history (PROTOCOL §5.6).
    *
    * @throws StreamNotFoundError
+   * @throws StreamGoneError
    * @throws OffsetGoneError
-   * @throws RequestError `offset_beyond_tail`
+   * @throws RequestError `offset_beyond_tail`, `invalid_offset`
    */
   async read(name: string, request: OffsetRequest): Promise<ReadResult> {
-    const known = await this.#known(name)
     this.renew(name)
-    const from = request.kind === 'now' ? undefined : positionIn(known, request)
-    if (from !== undefined && endsBefore(from, known.dataTail)) {
-      const result = await this.#readFrom(known, from)
-      // Nothing but control records on the way: it came to the tail as it was known, not as it is.
-      if (result?.upToDate === false) return result
-    }
-    const latest = await this.describe(name)
-    if (request.kind === 'now') {
-      const { dataTail } = latest
-      return { view: latest, from: dataTail, next: dataTail, records: [], upToDate: true }
-    }
-    const start = requirePosition(latest, request)
-    const result = await this.#readFrom(latest, start)
-    if (result !== undefined) return result
-    // Trimmed under our hands: a deletion shows now, and else what is left begins later.
-    const left = await this.describe(name)
-    const retried = await this.#readFrom(left, requirePosition(left, request))
-    if (retried !== undefined) return retried
-    throw new OffsetGoneError(offsetAt(left.start))
+    return this.#reader.read(name, request)
   }
 
-  /** Reads on until there is data or the tail; undefined when the records are gone. */
-  async #readFrom(view: StreamView, from: SeqNum): Promise<ReadResult | undefined> {
-    let next = from
-    while (next < view.dataTail) {
-      const chunk = await this.chunk(view, next).catch(ifTrimmed)
-      if (chunk === undefined) return undefined
-      next = chunk.end
-      const { records } = chunk
-      if (records.length > 0) return { view, from, next, records, upToDate: next === view.dataTail }
-    }
-    return { view, from, next: Math.max(from, next), records: [], upToDate: true }
-  }
-
-  /**
-   * One chunk from the shared cache or the log, for whoever reads on by himself.
-   *
-   * @throws TrimmedError
-   */
-  async chunk(view: ChunkSource, from: SeqNum): Promise<Chunk> {
-    try {
-      return await this.#chunks.read(view, from)
-    } catch (error) {
-      if (error instanceof TrimmedError) {
-        this.#open(view.name).noteEarliest(view.incarnation, error.earliest)
-      }
-      throw error
-    }
-  }
-
-  /** The position a live read starts from; it must lie in the stream (PROTOCOL §5.7, §5.8). */
-  position(view: StreamView, request: OffsetRequest): SeqNum {
-    return request.kind === 'now' ? view.dataTail : requirePosition(view, request)
+  /** As {@link StreamReader.chunk}. */
+  chunk(view: ChunkSource & OwnPart, from: StreamPosition): Promise<Chunk> {
+    return this.#reader.chunk(view, from)
   }
 
   /** Renews a sliding TTL because of a read, when that is due. Returns at once. */
@@ -190,14 +177,20 @@ export class StreamService {
   }
 
   #exists(stream: StreamLog, state: StreamState): StreamView {
-    const found = existing(state, this.#options.clock.now())
+    const now = this.#options.clock.now()
+    const found = existing(state, now)
     if (found !== undefined) return stream.view(state, found)
-    if (state.incarnation !== undefined) {
-      stream
-        .executeOnce('bury', buryExpiredCommand)
-        .catch((error: unknown) => this.#options.onBackgroundError('bury', error))
-    }
-    throw new StreamNotFoundError()
+    if (retained(state, now) !== undefined) this.#forks.collect(stream.name)
+    else if (state.incarnation !== undefined) this.#bury(stream)
+    throw absence(state, now)
+  }
+
+  /** Frees the storage of a stream that has expired. */
+  #bury(stream: StreamLog): void {
+    stream
+      .executeOnce('bury', buryUnseenCommand)
+      .then((released) => this.#forks.releaseLater(released))
+      .catch((error: unknown) => this.#options.onBackgroundError('bury', error))
   }
 
   #open(name: string): StreamLog {
@@ -208,6 +201,17 @@ export class StreamService {
     const stream = new StreamLog(name, { log, clock, commandTimeoutMs, gatewayId })
     this.#streams.set(name, stream)
     return stream
+  }
+
+  /** A stream that is in somebody's way, and only kept for its forks, may be kept for nothing. */
+  async #collecting<Answer>(name: string, run: () => Promise<Answer>): Promise<Answer> {
+    try {
+      return await run()
+    } catch (error) {
+      const kept = error instanceof StreamGoneError || error instanceof StreamRetainedError
+      if (kept) this.#forks.collect(name)
+      throw error
+    }
   }
 
   async #buffered<Answer>(body: Uint8Array, run: () => Promise<Answer>): Promise<Answer> {
@@ -222,29 +226,4 @@ export class StreamService {
       this.#bufferedAppendBytes -= body.length
     }
   }
-}
-
-function requirePosition(
-  view: StreamView,
-  request: OffsetRequest & { kind: 'beginning' | 'position' },
-): SeqNum {
-  const position = positionIn(view, request)
-  if (position !== undefined && position <= view.dataTail) return position
-  if (position === undefined) throw new OffsetGoneError(offsetAt(view.start))
-  throw new RequestError('offset_beyond_tail', 'the offset is past the tail of the stream')
-}
-
-/** Where a request starts in the stream; undefined when that part is gone. */
-function positionIn(
-  { base, start }: StreamView,
-  request: OffsetRequest & { kind: 'beginning' | 'position' },
-): SeqNum | undefined {
-  if (request.kind === 'beginning') return start
-  const { depth, seqNum } = request.position
-  if (depth !== 0) throw new RequestError('invalid_offset', 'this stream has no such offset')
-  return seqNum < base ? undefined : Math.max(seqNum, start)
-}
-
-function ifTrimmed(error: unknown): undefined {
-  if (!(error instanceof TrimmedError)) throw error
 }

@@ -7,13 +7,12 @@ import { Map } from 'immutable'
 import { invariant } from '../errors.ts'
 import { meteredBytes } from '../log/log.ts'
 import type { LogRecord, SeqNum } from '../log/log.ts'
-import { isExpired } from '../protocol/expiry.ts'
-import { formatOffset } from '../protocol/offset.ts'
-import type { Offset } from '../protocol/offset.ts'
 import type { ProducerClaim, ProducerState } from '../protocol/producer.ts'
-import type { Creation, Snapshot, StreamConfig } from './bodies.ts'
+import type { Creation, ForkOrigin, Reference, Snapshot, StreamConfig } from './bodies.ts'
 import { decodeRecord } from './codec.ts'
 import type { Entry } from './codec.ts'
+import { NO_LINEAGE } from './lineage.ts'
+import type { Lineage } from './lineage.ts'
 
 /** A producer's place, and when its last append was stored (ms, the log's clock). */
 export type KnownProducer = ProducerState & { readonly activeAt: number }
@@ -37,6 +36,12 @@ export type Incarnation = {
   readonly closedBy: ProducerClaim | undefined
   readonly streamSeq: string | undefined
   readonly producers: Map<string, KnownProducer>
+  readonly fork: ForkOrigin | undefined
+  readonly lineage: Lineage
+  /** Deleted, and kept for its forks. */
+  readonly retired: boolean
+  /** The forks that read its data, by their incarnation. */
+  readonly references: Map<string, Reference>
 }
 
 export type StreamState = {
@@ -108,6 +113,10 @@ function applyEntry(state: StreamState, entry: Entry, record: LogRecord): Stream
     case 'closed':
     case 'touch':
       return mapIncarnation(state, (incarnation) => evolve(incarnation, entry, record))
+    case 'retired':
+    case 'fork-added':
+    case 'fork-removed':
+      return mapIncarnation(state, (incarnation) => refer(incarnation, entry, record))
     case 'trim':
     case 'unknown':
       return state
@@ -129,7 +138,7 @@ function wholeState(
   }
 }
 
-function born({ id, base, config }: Creation, { seqNum, timestamp }: LogRecord): Incarnation {
+function born({ id, base, config, fork }: Creation, { seqNum, timestamp }: LogRecord): Incarnation {
   return {
     id,
     base,
@@ -142,6 +151,10 @@ function born({ id, base, config }: Creation, { seqNum, timestamp }: LogRecord):
     closedBy: undefined,
     streamSeq: undefined,
     producers: Map(),
+    fork,
+    lineage: fork?.lineage ?? NO_LINEAGE,
+    retired: false,
+    references: Map(),
   }
 }
 
@@ -176,6 +189,24 @@ function evolve(
   }
 }
 
+function refer(
+  incarnation: Incarnation,
+  entry: Entry & { kind: 'retired' | 'fork-added' | 'fork-removed' },
+  { timestamp }: LogRecord,
+): Incarnation {
+  const { references } = incarnation
+  switch (entry.kind) {
+    case 'retired':
+      return { ...incarnation, retired: true }
+    case 'fork-added': {
+      const reference = { name: entry.name, since: timestamp }
+      return { ...incarnation, references: references.set(entry.id, reference) }
+    }
+    case 'fork-removed':
+      return { ...incarnation, references: references.delete(entry.id) }
+  }
+}
+
 function remember(
   { producers, config }: Incarnation,
   { id, epoch, seq }: ProducerClaim,
@@ -206,11 +237,12 @@ export function oldestProducer(
 /** What a checkpoint stores: everything but the position, which is the checkpoint's own. */
 export function snapshot({ fencingToken, incarnation }: StreamState): Snapshot {
   if (incarnation === undefined) return { fencingToken }
-  const { producers, ...rest } = incarnation
+  const { producers, references, lineage: _lineage, ...rest } = incarnation
   return {
     fencingToken,
     stream: {
       ...rest,
+      references: references.toObject(),
       producers: [...producers].map(([id, p]) => [id, p.epoch, p.lastSeq, p.activeAt]),
     },
   }
@@ -218,9 +250,12 @@ export function snapshot({ fencingToken, incarnation }: StreamState): Snapshot {
 
 function restore({ stream }: Snapshot): Incarnation | undefined {
   if (stream === undefined) return undefined
-  const { closedBy, streamSeq, producers, ...rest } = stream
+  const { closedBy, streamSeq, producers, references, fork, ...rest } = stream
   return {
     ...rest,
+    fork,
+    lineage: fork?.lineage ?? NO_LINEAGE,
+    references: Map(Object.entries(references)),
     closedBy,
     streamSeq,
     producers: Map(
@@ -230,17 +265,4 @@ function restore({ stream }: Snapshot): Incarnation | undefined {
       ]),
     ),
   }
-}
-
-/** The stream that exists at `now` (ms), if one does: an expired one does not (PROTOCOL §5.1). */
-export function existing(state: StreamState, now: number): Incarnation | undefined {
-  const { incarnation } = state
-  if (incarnation === undefined) return undefined
-  const { config, lastActivity } = incarnation
-  return isExpired(config.expiry, lastActivity, now) ? undefined : incarnation
-}
-
-/** The offset of a position in a stream that is no fork. */
-export function offsetAt(seqNum: SeqNum): Offset {
-  return formatOffset({ depth: 0, seqNum })
 }

@@ -9,12 +9,14 @@ import { sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import { AppendOutcomeUnknownError, LogUnavailableError } from '../errors.ts'
 import { LOG_LIMITS } from '../log/log.ts'
-import type { AppendBatch, DurableLog, LogRecord, SeqNum } from '../log/log.ts'
+import type { AppendBatch, DurableLog, LogRecord } from '../log/log.ts'
 import { CommandQueue } from './command-queue.ts'
 import type { QueuedCommand } from './command-queue.ts'
 import type { Command, Decision } from './command.ts'
 import { compose } from './compose.ts'
 import type { Composition } from './compose.ts'
+import { without } from './lineage.ts'
+import type { StreamPosition } from './lineage.ts'
 import { KnownState } from './known-state.ts'
 import { appendSettled } from './settle.ts'
 import type { SettleOptions } from './settle.ts'
@@ -48,9 +50,9 @@ export class StreamLog {
   readonly #options: StreamLogOptions
   readonly #queue: CommandQueue
   readonly #state: KnownState
-  readonly #tasks = new Map<string, Promise<undefined>>()
+  readonly #tasks = new Map<string, Promise<unknown>>()
   #pumping = false
-  #earliest: { readonly incarnation: string; readonly seqNum: SeqNum } | undefined
+  #earliest: { readonly incarnation: string; readonly position: StreamPosition } | undefined
 
   constructor(name: string, options: StreamLogOptions) {
     this.name = name
@@ -78,14 +80,13 @@ export class StreamLog {
   view(state: StreamState, incarnation: Incarnation): StreamView {
     const view = viewOf(this.name, state, incarnation)
     if (this.#earliest?.incarnation !== incarnation.id) return view
-    const earliest = Math.min(this.#earliest.seqNum, view.dataTail)
-    return earliest <= view.start ? view : { ...view, base: earliest, start: earliest }
+    return without(view, Math.min(this.#earliest.position, view.dataTail))
   }
 
-  /** Remembers that the incarnation's records before a seq num are gone. */
-  noteEarliest(incarnation: string, seqNum: SeqNum): void {
-    const known = this.#earliest?.incarnation === incarnation ? this.#earliest.seqNum : 0
-    this.#earliest = { incarnation, seqNum: Math.max(known, seqNum) }
+  /** Remembers that the incarnation's data before a position is gone. */
+  noteEarliest(incarnation: string, position: StreamPosition): void {
+    const known = this.#earliest?.incarnation === incarnation ? this.#earliest.position : position
+    this.#earliest = { incarnation, position: Math.max(known, position) }
   }
 
   /**
@@ -102,9 +103,10 @@ export class StreamLog {
   }
 
   /** As {@link execute}, but joins the same task when it is under way. */
-  executeOnce(task: string, command: Command<undefined>): Promise<undefined> {
+  executeOnce<Answer>(task: string, command: Command<Answer>): Promise<Answer> {
     const underWay = this.#tasks.get(task)
-    if (underWay !== undefined) return underWay
+    // A task always runs the same command, and so has the same kind of answer.
+    if (underWay !== undefined) return underWay as Promise<Answer>
     const run = this.execute(command).finally(() => this.#tasks.delete(task))
     this.#tasks.set(task, run)
     return run

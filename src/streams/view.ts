@@ -2,6 +2,7 @@
 import type { SeqNum } from '../log/log.ts'
 import { expiresAt } from '../protocol/expiry.ts'
 import type { Expiry } from '../protocol/expiry.ts'
+import type { Lineage } from './lineage.ts'
 import type { Incarnation, StreamState } from './state.ts'
 
 export type StreamView = {
@@ -21,13 +22,15 @@ export type StreamView = {
   readonly nextSeq: SeqNum
   readonly lastDataAt: number
   readonly closed: boolean
+  /** What the stream inherits; its positions are relative to it. */
+  readonly lineage: Lineage
 }
 
 /** The view of the stream that exists in a state. */
 export function viewOf(
   name: string,
   { nextSeq }: StreamState,
-  { id, config, lastActivity, base, start, dataTail, lastDataAt, closed }: Incarnation,
+  { id, config, lastActivity, base, start, dataTail, lastDataAt, closed, lineage }: Incarnation,
 ): StreamView {
   const { contentType, expiry } = config
   return {
@@ -42,5 +45,6 @@ export function viewOf(
     nextSeq,
     lastDataAt,
     closed,
+    lineage,
   }
 }

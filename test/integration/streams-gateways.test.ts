@@ -106,7 +106,13 @@ class World {
   /** Creates it, whatever it takes. */
   async create(): Promise<void> {
     const expiry = { kind: 'never' } as const
-    const wanted = { contentType: 'text/plain', expiry, body: new Uint8Array(0), close: false }
+    const wanted = {
+      contentType: 'text/plain',
+      expiry,
+      body: new Uint8Array(0),
+      close: false,
+      fork: undefined,
+    }
     await this.insist(() => this.any().create(STREAM, wanted))
   }
 

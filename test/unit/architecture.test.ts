@@ -45,7 +45,15 @@ const RULES: readonly { from: string; may: readonly string[] }[] = [
   },
   {
     from: 'hub/',
-    may: ['hub/', 'streams/codec.ts', 'log/log.ts', 'protocol/', 'errors.ts', 'clock.ts'],
+    may: [
+      'hub/',
+      'streams/codec.ts',
+      'streams/lineage.ts',
+      'log/log.ts',
+      'protocol/',
+      'errors.ts',
+      'clock.ts',
+    ],
   },
   {
     from: 'http/',

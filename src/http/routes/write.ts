@@ -8,17 +8,19 @@ import {
   STREAM_CLOSED,
   STREAM_NEXT_OFFSET,
 } from '../../protocol/headers.ts'
+import { formatOffset } from '../../protocol/offset.ts'
 import type { AppendAnswer } from '../../streams/append.ts'
 import type { StreamService } from '../../streams/service.ts'
-import { offsetAt } from '../../streams/state.ts'
-import { STREAM_ROUTE, absoluteUrl, streamNameOf } from '../stream-url.ts'
+import { STREAM_ROUTE, absoluteUrl, sourceNameOf, streamNameOf } from '../stream-url.ts'
 
 type Options = { readonly streams: StreamService }
 
 export const writeRoutes: FastifyPluginCallback<Options> = (app, { streams }, done) => {
   app.put(STREAM_ROUTE, async (request, reply) => {
     const name = streamNameOf(request)
-    const created = await streams.create(name, parseCreate(request.headers, bodyOf(request)))
+    const create = parseCreate(request.headers, bodyOf(request))
+    const source = create.fork && sourceNameOf(create.fork.sourcePath)
+    const created = await streams.create(name, create, source)
     if (created.kind === 'created') void reply.header('location', absoluteUrl(request))
     return reply
       .code(created.kind === 'created' ? 201 : 200)
@@ -66,8 +68,11 @@ function isPlain(coding: string | undefined, plain: string): boolean {
   return coding === undefined || coding.trim() === '' || coding.trim().toLowerCase() === plain
 }
 
-function position(answer: { dataTail: number; closed: boolean }): Record<string, string> {
-  const headers = { [STREAM_NEXT_OFFSET]: offsetAt(answer.dataTail) }
+type Tail = { readonly dataTail: number; readonly depth: number; readonly closed: boolean }
+
+function position(answer: Tail): Record<string, string> {
+  const { dataTail: seqNum, depth } = answer
+  const headers = { [STREAM_NEXT_OFFSET]: formatOffset({ depth, seqNum }) }
   return answer.closed ? { ...headers, [STREAM_CLOSED]: 'true' } : headers
 }
 

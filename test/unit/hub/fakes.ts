@@ -15,6 +15,7 @@ import type {
 } from '../../../src/log/log.ts'
 import { encodeClosed, encodeData, encodeDeleted, encodeTouch } from '../../../src/streams/codec.ts'
 import type { DataRecord } from '../../../src/streams/codec.ts'
+import { NO_LINEAGE } from '../../../src/streams/lineage.ts'
 
 const NO_CHECKPOINT = { checkpoint: undefined }
 
@@ -94,6 +95,7 @@ export const STREAM: HubStream = {
   nextSeq: 11,
   lastDataAt: 1_700_000_000_000,
   closed: false,
+  lineage: NO_LINEAGE,
   ttlMs: undefined,
   endsAt: undefined,
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { Frames } from '../../../src/hub/frames.ts'
-import { dataRecord } from './fakes.ts'
+import { STREAM, dataRecord } from './fakes.ts'
 
 const records = [dataRecord(4, '"a"'), dataRecord(5, '"b"')]
 const batch = { records, end: 6 }
@@ -30,7 +30,11 @@ describe('event (PROTOCOL §5.8)', () => {
     ['text/plain', `data:"a""b"`],
     ['application/octet-stream', 'data:ImEiImIi'],
   ])('%s: the data, then where it ends', (contentType, line) => {
-    const { bytes, cursor } = new Frames(contentType).event(batch, progress, undefined)
+    const { bytes, cursor } = new Frames({ ...STREAM, contentType }).event(
+      batch,
+      progress,
+      undefined,
+    )
     expect(bytes.toString()).toBe(
       `id: ${OFFSET}\nevent: data\n${line}\n\n` +
         `id: ${OFFSET}\nevent: control\n` +
@@ -40,7 +44,7 @@ describe('event (PROTOCOL §5.8)', () => {
   })
 
   test('is encoded once, and all readers share the same bytes', () => {
-    const frames = new Frames('text/plain')
+    const frames = new Frames({ ...STREAM, contentType: 'text/plain' })
     const { batch, looks } = counted()
     const first = frames.event(batch, progress, undefined)
     for (let reader = 0; reader < 100; reader += 1) {
@@ -51,7 +55,7 @@ describe('event (PROTOCOL §5.8)', () => {
   })
 
   test('encodes its data once for readers with other flags or a cursor of their own', () => {
-    const frames = new Frames('text/plain')
+    const frames = new Frames({ ...STREAM, contentType: 'text/plain' })
     const { batch, looks } = counted()
     const shared = frames.event(batch, progress, undefined)
     const partial = frames.event(batch, { ...progress, upToDate: false }, undefined)
@@ -66,7 +70,11 @@ describe('event (PROTOCOL §5.8)', () => {
 
   test('leaves the cursor out at the end of a closed stream', () => {
     const end = { ...progress, closed: true }
-    const { bytes } = new Frames('text/plain').event(batch, end, undefined)
+    const { bytes } = new Frames({ ...STREAM, contentType: 'text/plain' }).event(
+      batch,
+      end,
+      undefined,
+    )
     expect(bytes.toString()).toContain(
       `data:{"streamNextOffset":"${OFFSET}","upToDate":true,"streamClosed":true}\n\n`,
     )
@@ -75,7 +83,7 @@ describe('event (PROTOCOL §5.8)', () => {
 
 describe('status', () => {
   test('is a control event whose cursor moves while the stream is idle', () => {
-    const frames = new Frames('text/plain')
+    const frames = new Frames({ ...STREAM, contentType: 'text/plain' })
     expect(frames.status(progress, 0, undefined).bytes.toString()).toBe(
       `id: ${OFFSET}\nevent: control\n` +
         `data:{"streamNextOffset":"${OFFSET}","streamCursor":"${CURSOR}","upToDate":true}\n\n`,
@@ -90,11 +98,11 @@ describe('body', () => {
     ['application/json', '["a","b"]'],
     ['text/plain', '"a""b"'],
   ])('%s: %s', (contentType, body) => {
-    expect(new Frames(contentType).body(records).toString()).toBe(body)
+    expect(new Frames({ ...STREAM, contentType }).body(records).toString()).toBe(body)
   })
 
   test('is the same bytes for all who wait at one position', () => {
-    const frames = new Frames('application/json')
+    const frames = new Frames({ ...STREAM, contentType: 'application/json' })
     expect(frames.body(records)).toBe(frames.body(records))
   })
 })

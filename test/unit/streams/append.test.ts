@@ -10,14 +10,16 @@ import {
   StreamSeqRegressionError,
   TooManyProducersError,
 } from '../../../src/errors.ts'
+import { formatOffset } from '../../../src/protocol/offset.ts'
 import type { ProducerClaim } from '../../../src/protocol/producer.ts'
 import type { AppendRequest } from '../../../src/protocol/requests.ts'
 import { appendCommand, touchCommand } from '../../../src/streams/append.ts'
 import { encodeClosed, encodeData, encodeTouch } from '../../../src/streams/codec.ts'
-import { offsetAt, EMPTY_STATE } from '../../../src/streams/state.ts'
+import { EMPTY_STATE } from '../../../src/streams/state.ts'
 import type { StreamState } from '../../../src/streams/state.ts'
 import { JSON_MODE, NOW, TEXT, after, appendRequest, bytes, created, heard } from './builders.ts'
 
+const offsetAt = (seqNum: number) => formatOffset({ depth: 0, seqNum })
 const DAY = 24 * 60 * 60 * 1000
 const context = { checkpoint: 1 }
 const claim = (epoch: number, seq: number, id = 'p'): ProducerClaim => ({ id, epoch, seq })
@@ -44,7 +46,7 @@ describe('appendCommand', () => {
     expect(decide(appendRequest('hello'), created())).toEqual({
       kind: 'write',
       records: [encodeData(bytes('hello'), context)],
-      answer: { kind: 'appended', dataTail: 3, closed: false, producer: undefined },
+      answer: { kind: 'appended', dataTail: 3, depth: 0, closed: false, producer: undefined },
     })
   })
 
@@ -62,7 +64,13 @@ describe('appendCommand', () => {
         encodeData(bytes('[2]'), context),
         encodeData(bytes('{"a":3}'), context, { producer: claim(0, 0), streamSeq: 's1' }, true),
       ],
-      answer: { kind: 'appended', dataTail: 5, closed: true, producer: { epoch: 0, seq: 0 } },
+      answer: {
+        kind: 'appended',
+        dataTail: 5,
+        depth: 0,
+        closed: true,
+        producer: { epoch: 0, seq: 0 },
+      },
     })
   })
 
@@ -71,7 +79,13 @@ describe('appendCommand', () => {
     expect(decide(request, producing)).toEqual({
       kind: 'write',
       records: [encodeClosed(context, { producer: claim(2, 2), streamSeq: 's9' })],
-      answer: { kind: 'appended', dataTail: 4, closed: true, producer: { epoch: 2, seq: 2 } },
+      answer: {
+        kind: 'appended',
+        dataTail: 4,
+        depth: 0,
+        closed: true,
+        producer: { epoch: 2, seq: 2 },
+      },
     })
   })
 
@@ -80,17 +94,17 @@ describe('appendCommand', () => {
     [
       'accepts the next seq',
       from(claim(2, 2)),
-      { kind: 'appended', dataTail: 5, closed: false, producer: { epoch: 2, seq: 2 } },
+      { kind: 'appended', dataTail: 5, depth: 0, closed: false, producer: { epoch: 2, seq: 2 } },
     ],
     [
       'accepts a new epoch from 0',
       from(claim(3, 0)),
-      { kind: 'appended', dataTail: 5, closed: false, producer: { epoch: 3, seq: 0 } },
+      { kind: 'appended', dataTail: 5, depth: 0, closed: false, producer: { epoch: 3, seq: 0 } },
     ],
     [
       'answers a duplicate with the highest seq',
       from(claim(2, 0)),
-      { kind: 'duplicate', dataTail: 4, closed: false, producer: { epoch: 2, seq: 1 } },
+      { kind: 'duplicate', dataTail: 4, depth: 0, closed: false, producer: { epoch: 2, seq: 1 } },
     ],
     ['names the seq it expected', from(claim(2, 5)), new ProducerGapError(2, 5)],
     ['names the epoch of the newer one', from(claim(1, 9)), new StaleEpochError(2)],
@@ -99,12 +113,12 @@ describe('appendCommand', () => {
     [
       'closes for a producer in order',
       from(claim(2, 2), '', { close: true }),
-      { kind: 'appended', dataTail: 4, closed: true, producer: { epoch: 2, seq: 2 } },
+      { kind: 'appended', dataTail: 4, depth: 0, closed: true, producer: { epoch: 2, seq: 2 } },
     ],
     [
       'takes a duplicate with another body for what it says it is',
       from(claim(2, 1), 'other'),
-      { kind: 'duplicate', dataTail: 4, closed: false, producer: { epoch: 2, seq: 1 } },
+      { kind: 'duplicate', dataTail: 4, depth: 0, closed: false, producer: { epoch: 2, seq: 1 } },
     ],
   ])('%s', (_name, request, answer) => {
     expect(told(request, producing)).toEqual(answer)
@@ -222,7 +236,13 @@ describe('appendCommand on several faults', () => {
 
 describe('appendCommand on a closed stream', () => {
   const refused = (tail: number) => new StreamClosedError(offsetAt(tail))
-  const same = { kind: 'duplicate', dataTail: 5, closed: true, producer: { epoch: 2, seq: 2 } }
+  const same = {
+    kind: 'duplicate',
+    dataTail: 5,
+    depth: 0,
+    closed: true,
+    producer: { epoch: 2, seq: 2 },
+  }
 
   // PROTOCOL §5.2 `Stream-Closed`, §5.2.1 "Stream Closure with Idempotent Producers".
   test.each<[string, AppendRequest, StreamState, unknown]>([
@@ -230,7 +250,7 @@ describe('appendCommand on a closed stream', () => {
       'closes again',
       close(),
       closed,
-      { kind: 'duplicate', dataTail: 3, closed: true, producer: undefined },
+      { kind: 'duplicate', dataTail: 3, depth: 0, closed: true, producer: undefined },
     ],
     ['takes no data', appendRequest('x'), closed, refused(3)],
     ['takes no final data either', appendRequest('x', { close: true }), closed, refused(3)],

@@ -44,6 +44,8 @@ const snapshot: Snapshot = {
     closed: true,
     closedBy: claim,
     streamSeq: 'é\u0001',
+    retired: true,
+    references: { f1: { name: 'a fork/é', since: NOW } },
     producers: [
       [claim.id, 2, Number.MAX_SAFE_INTEGER, NOW],
       ['p', 0, 0, NOW + 1],
@@ -57,6 +59,20 @@ const raw = (headers: RecordHeader[], body = ''): AppendRecord => ({
   body: bytes(body),
 })
 const data = { kind: 'data', body: bytes('x'), closes: false, foreign: false } as const
+
+describe('a checkpoint', () => {
+  test('of a gateway that knew no forks has none', () => {
+    const { fork: _fork, ...rest } = snapshot.stream!
+    const record = encodeCheckpoint({ ...snapshot, stream: { ...rest, producers: [] } })
+    const body = JSON.parse(text(record.kind === 'data' ? record.body : bytes(''))) as {
+      stream: { retired?: boolean; references?: object }
+    }
+    delete body.stream.retired
+    delete body.stream.references
+    const entry = decodeRecord(placed(raw([['ds', 'checkpoint']], JSON.stringify(body))))
+    expect(entry).toMatchObject({ snapshot: { stream: { retired: false, references: {} } } })
+  })
+})
 
 describe('decodeRecord', () => {
   test.each<[string, AppendRecord, Entry]>([

@@ -2,13 +2,14 @@ import { describe, expect, test } from 'vitest'
 import { InvariantError, RequestError, StreamClosedError } from '../../../src/errors.ts'
 import { LOG_LIMITS, checkBatch, meteredBytes } from '../../../src/log/log.ts'
 import type { AppendRecord } from '../../../src/log/log.ts'
+import { formatOffset } from '../../../src/protocol/offset.ts'
 import { appendCommand } from '../../../src/streams/append.ts'
 import { decodeRecord, encodeData, readOperationId } from '../../../src/streams/codec.ts'
 import type { Command } from '../../../src/streams/command.ts'
 import { compose } from '../../../src/streams/compose.ts'
 import type { Composition } from '../../../src/streams/compose.ts'
 import { createCommand, deleteCommand } from '../../../src/streams/create.ts'
-import { EMPTY_STATE, offsetAt, snapshot } from '../../../src/streams/state.ts'
+import { EMPTY_STATE, snapshot } from '../../../src/streams/state.ts'
 import type { StreamState } from '../../../src/streams/state.ts'
 import {
   JSON_MODE,
@@ -53,8 +54,8 @@ describe('compose', () => {
       fencingToken: 'o:i1',
     })
     expect(decisions.map((decision) => 'answer' in decision && decision.answer)).toEqual([
-      { kind: 'appended', dataTail: 3, closed: false, producer: undefined },
-      { kind: 'appended', dataTail: 4, closed: false, producer: undefined },
+      { kind: 'appended', dataTail: 3, depth: 0, closed: false, producer: undefined },
+      { kind: 'appended', dataTail: 4, depth: 0, closed: false, producer: undefined },
     ])
   })
 
@@ -64,7 +65,7 @@ describe('compose', () => {
     expect(outcomes(composition)).toEqual(['write', 'write', 'answer', 'write', 'refuse'])
     expect(composition.decisions[4]).toEqual({
       kind: 'refuse',
-      error: new StreamClosedError(offsetAt(5)),
+      error: new StreamClosedError(formatOffset({ depth: 0, seqNum: 5 })),
     })
     expect(composition.batch?.records).toHaveLength(3)
   })

@@ -7,7 +7,7 @@ import {
   encodeData,
   encodeDeleted,
 } from '../../../src/streams/codec.ts'
-import { buryExpiredCommand, createCommand, deleteCommand } from '../../../src/streams/create.ts'
+import { buryUnseenCommand, createCommand, deleteCommand } from '../../../src/streams/create.ts'
 import type { NewStream } from '../../../src/streams/create.ts'
 import { EMPTY_STATE, huskState } from '../../../src/streams/state.ts'
 import type { StreamState } from '../../../src/streams/state.ts'
@@ -27,7 +27,7 @@ describe('createCommand', () => {
     expect(create(wanted(), EMPTY_STATE)).toEqual({
       kind: 'write',
       records: [fence, birth(0)],
-      answer: { kind: 'created', contentType: 'text/plain', dataTail: 2, closed: false },
+      answer: { kind: 'created', contentType: 'text/plain', dataTail: 2, depth: 0, closed: false },
     })
   })
 
@@ -35,7 +35,7 @@ describe('createCommand', () => {
     expect(create(wanted(), huskState(40))).toEqual({
       kind: 'write',
       records: [fence, birth(40)],
-      answer: { kind: 'created', contentType: 'text/plain', dataTail: 42, closed: false },
+      answer: { kind: 'created', contentType: 'text/plain', dataTail: 42, depth: 0, closed: false },
     })
   })
 
@@ -49,7 +49,13 @@ describe('createCommand', () => {
         encodeData(bytes('1'), { checkpoint: 1 }),
         encodeData(bytes('2'), { checkpoint: 1 }, {}, true),
       ],
-      answer: { kind: 'created', contentType: 'application/json', dataTail: 4, closed: true },
+      answer: {
+        kind: 'created',
+        contentType: 'application/json',
+        dataTail: 4,
+        depth: 0,
+        closed: true,
+      },
     })
   })
 
@@ -70,7 +76,7 @@ describe('createCommand', () => {
     expect(create(wanted(), expired)).toEqual({
       kind: 'write',
       records: [{ kind: 'trim', before: 2 }, fence, birth(3)],
-      answer: { kind: 'created', contentType: 'text/plain', dataTail: 5, closed: false },
+      answer: { kind: 'created', contentType: 'text/plain', dataTail: 5, depth: 0, closed: false },
     })
   })
 
@@ -87,25 +93,25 @@ describe('createCommand', () => {
       'the same',
       wanted({ config: { ...TEXT, contentType: 'TEXT/plain;charset=utf-8' } }),
       created(),
-      { kind: 'exists', contentType: 'text/plain', dataTail: 2, closed: false },
+      { kind: 'exists', contentType: 'text/plain', dataTail: 2, depth: 0, closed: false },
     ],
     [
       'the same with a body, which is not appended again',
       wanted({ body: bytes('x') }),
       created(),
-      { kind: 'exists', contentType: 'text/plain', dataTail: 2, closed: false },
+      { kind: 'exists', contentType: 'text/plain', dataTail: 2, depth: 0, closed: false },
     ],
     [
       'the same closed one',
       wanted({ close: true }),
       closed,
-      { kind: 'exists', contentType: 'text/plain', dataTail: 2, closed: true },
+      { kind: 'exists', contentType: 'text/plain', dataTail: 2, depth: 0, closed: true },
     ],
     [
       'the same instant in other words',
       at('b'),
       after(EMPTY_STATE, [createCommand(at('a'))]),
-      { kind: 'exists', contentType: 'text/plain', dataTail: 2, closed: false },
+      { kind: 'exists', contentType: 'text/plain', dataTail: 2, depth: 0, closed: false },
     ],
     [
       'another content type',
@@ -148,12 +154,12 @@ describe('deleteCommand', () => {
   })
 })
 
-describe('buryExpiredCommand', () => {
+describe('buryUnseenCommand', () => {
   test('buries what has expired, and nothing else', () => {
     const expired = created({ ...TEXT, expiry: { kind: 'ttl', seconds: 0 } })
-    expect(buryExpiredCommand(expired, NOW)).toMatchObject({ kind: 'write', alone: true })
+    expect(buryUnseenCommand(expired, NOW)).toMatchObject({ kind: 'write', alone: true })
     const nothing = { kind: 'answer', answer: undefined }
-    expect(buryExpiredCommand(created(), NOW)).toEqual(nothing)
-    expect(buryExpiredCommand(EMPTY_STATE, NOW)).toEqual(nothing)
+    expect(buryUnseenCommand(created(), NOW)).toEqual(nothing)
+    expect(buryUnseenCommand(EMPTY_STATE, NOW)).toEqual(nothing)
   })
 })

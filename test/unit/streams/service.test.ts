@@ -20,6 +20,7 @@ const CREATE = {
   expiry: { kind: 'never' },
   body: bytes(''),
   close: false,
+  fork: undefined,
 } as const
 
 function gateway(log: DurableLog): StreamService {

@@ -11,10 +11,11 @@ import {
   encodeTouch,
 } from '../../../src/streams/codec.ts'
 import type { WriterMark } from '../../../src/streams/codec.ts'
+import { existing } from '../../../src/streams/existence.ts'
+import { NO_LINEAGE } from '../../../src/streams/lineage.ts'
 import {
   EMPTY_STATE,
   apply,
-  existing,
   huskState,
   oldestProducer,
   snapshot,
@@ -36,6 +37,10 @@ const born: Incarnation = {
   closedBy: undefined,
   streamSeq: undefined,
   producers: ImmutableMap(),
+  fork: undefined,
+  lineage: NO_LINEAGE,
+  retired: false,
+  references: ImmutableMap(),
 }
 const data = (mark?: WriterMark, closes = false): AppendRecord =>
   encodeData(bytes('x'), context, mark, closes)
@@ -44,8 +49,13 @@ const claim = (id: string, seq = 0) => ({ id, epoch: 0, seq })
 /** A state without what only a writer needs, in plain values. */
 function plain(state: StreamState): unknown {
   const { sinceCheckpoint: _since, incarnation, ...rest } = state
-  return { ...rest, incarnation: incarnation && { ...incarnation, producers: known(incarnation) } }
+  return { ...rest, incarnation: incarnation && plainly(incarnation) }
 }
+const plainly = ({ producers, references, ...rest }: Incarnation): object => ({
+  ...rest,
+  producers: producers.toObject(),
+  references: references.toObject(),
+})
 const known = ({ producers }: Incarnation): object => producers.toObject()
 
 const after = (records: readonly AppendRecord[]): Incarnation | undefined =>
@@ -58,7 +68,7 @@ describe('apply', () => {
       timestamp: NOW,
       fencingToken: 'o:i1',
       checkpoint: 1,
-      incarnation: { ...born, producers: {} },
+      incarnation: { ...born, producers: {}, references: {} },
     })
   })
 

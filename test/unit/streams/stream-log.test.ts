@@ -8,10 +8,10 @@ import {
   StreamNotFoundError,
 } from '../../../src/errors.ts'
 import type { AppendBatch, DurableLog, LogRecord } from '../../../src/log/log.ts'
+import { formatOffset } from '../../../src/protocol/offset.ts'
 import { appendCommand, touchCommand } from '../../../src/streams/append.ts'
 import type { Command } from '../../../src/streams/command.ts'
 import { createCommand, deleteCommand } from '../../../src/streams/create.ts'
-import { offsetAt } from '../../../src/streams/state.ts'
 import { StreamLog } from '../../../src/streams/stream-log.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
 import {
@@ -29,6 +29,7 @@ import {
 } from './builders.ts'
 
 const TIMEOUT_MS = 1000
+const offsetAt = (seqNum: number) => formatOffset({ depth: 0, seqNum })
 const say = (body: string, more = {}) => appendCommand(appendRequest(body, more))
 const close = appendCommand(appendRequest('', { close: true }))
 const create = createCommand({ id: 'i1', config: TEXT, body: bytes(''), close: false })
