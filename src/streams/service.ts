@@ -144,6 +144,8 @@ export class StreamService {
    * @throws RequestError `offset_beyond_tail`, `invalid_offset`
    */
   async read(name: string, request: OffsetRequest): Promise<ReadResult> {
+    // Opened once: two who ask for a state that is not there would each take a look.
+    await this.#known(name)
     this.renew(name)
     return this.#reader.read(name, request)
   }

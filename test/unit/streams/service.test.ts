@@ -63,6 +63,20 @@ describe('a read that reaches the tail', () => {
   })
 })
 
+describe('a first read', () => {
+  test('opens the stream with one look', async () => {
+    const inner = await memoryLog()
+    const there = gateway(inner)
+    await there.create(STREAM, CREATE)
+    await there.append(STREAM, appendRequest('a'))
+    const { log, calls } = spied(inner)
+    const { records } = await gateway(log).read(STREAM, BEGINNING)
+    expect(records.map(({ body }) => text(body))).toEqual(['a'])
+    // The last record, the page from its checkpoint, a look at the tail, and the chunk.
+    expect(calls).toEqual(['read', 'read', 'checkTail', 'read'])
+  })
+})
+
 describe('a gateway that has fallen behind', () => {
   test('opens the stream anew rather than read all that others have written', async () => {
     const inner = await memoryLog()
