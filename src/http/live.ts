@@ -2,7 +2,7 @@
 import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Clock } from '../clock.ts'
-import { LogUnavailableError, ShuttingDownError } from '../errors.ts'
+import { LogUnavailableError, ShuttingDownError, StreamNotFoundError } from '../errors.ts'
 import type { Hub, Place } from '../hub/hub.ts'
 import type { HubRegistry } from '../hub/registry.ts'
 import type { Batch } from '../hub/ring.ts'
@@ -65,7 +65,13 @@ export class LiveReads {
     // A request's own `close` may come as soon as its body was read.
     if (response.destroyed) subscriber.abandon()
     else response.once('close', () => subscriber.abandon())
-    return subscriber.result
+    return subscriber.result.catch((error: unknown) => this.#explain(name, error))
+  }
+
+  /** What became of a stream that a reader lost: deleted for good, or kept for its forks. */
+  async #explain(name: string, error: unknown): Promise<never> {
+    if (error instanceof StreamNotFoundError) await this.#options.streams.describe(name)
+    throw error
   }
 
   /**

@@ -40,6 +40,8 @@ async function afterMessages(
   count: number,
   read: ReadChunk,
 ): Promise<StreamPosition> {
+  // Each message takes a position: without this a wild guess would read the whole stream.
+  if (count > source.dataTail - from) throw overshoot()
   let left = count
   let position = from
   while (position < source.dataTail) {

@@ -96,7 +96,7 @@ export class Forks {
     const { position, prefix } = await resolveForkPoint(from, point, this.#options.read)
     const inheritsExpiry = expiry.kind === 'never'
     const lineage = forkAt(from, position)
-    if (JSON.stringify(lineage).length > MAX_LINEAGE_BYTES) {
+    if (Buffer.byteLength(JSON.stringify(lineage)) > MAX_LINEAGE_BYTES) {
       throw new RequestError('too_many_forks', 'the source has been forked from too many others')
     }
     const origin = { ...asked, inheritsExpiry, lineage }

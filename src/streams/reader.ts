@@ -52,8 +52,8 @@ export class StreamReader {
    */
   async read(name: string, request: OffsetRequest): Promise<ReadResult> {
     const known = await this.#options.known(name)
-    const from = request.kind === 'now' ? undefined : positionIn(known, request)
-    if (from !== undefined && this.#endsBeforeTail(known, from)) {
+    const from = request.kind === 'now' ? undefined : knownPosition(known, request)
+    if (from !== undefined && isSettled(known, from)) {
       const result = await this.#readFrom(known, from)
       // What holds no data is read over, up to a tail that may be an old one.
       if (result?.upToDate === false) return result
@@ -71,13 +71,6 @@ export class StreamReader {
     const retried = await this.#readFrom(left, requirePosition(left, request))
     if (retried !== undefined) return retried
     throw gone(left)
-  }
-
-  /** Whether one chunk from here surely ends before the tail, so that nobody need look at it. */
-  #endsBeforeTail(view: StreamView, from: StreamPosition): boolean {
-    const inherited = inheritedAt(view, from)
-    if (inherited === undefined) return endsBefore(from, view.dataTail)
-    return endsBefore(inherited.seqNum, inherited.segment.end)
   }
 
   /** Reads on until there is data or the tail; undefined when the records are gone. */
@@ -167,6 +160,23 @@ function requirePosition(view: StreamView, request: StoredOffset): StreamPositio
   if (position !== undefined && position <= view.dataTail) return position
   if (position === undefined) throw gone(view)
   throw new RequestError('offset_beyond_tail', 'the offset is past the tail of the stream')
+}
+
+/**
+ * Whether one chunk from here surely ends before the tail, so that nobody need look at it.
+ *
+ * Deleting a stream takes its records away, and so shows by itself; but not those that a fork
+ * inherits, nor those of a stream that is kept for its forks.
+ */
+function isSettled(view: StreamView, from: StreamPosition): boolean {
+  return !view.hasForks && inheritedAt(view, from) === undefined && endsBefore(from, view.dataTail)
+}
+
+/** Where a request starts as far as is known: a refusal takes a look at the stream. */
+function knownPosition(view: StreamView, request: StoredOffset): StreamPosition | undefined {
+  if (request.kind === 'beginning') return beginningOf(view)
+  const position = locate(view, request.position)
+  return typeof position === 'number' ? position : undefined
 }
 
 /** Where a request starts in the stream; undefined when that part is gone. */

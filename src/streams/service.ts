@@ -121,8 +121,17 @@ export class StreamService {
   async delete(name: string): Promise<void> {
     const stream = this.#open(name)
     this.#forks.releaseLater(await this.#collecting(name, () => stream.execute(deleteCommand)))
-    // Some of the forks may be gone without having said so.
-    if ((await stream.known()).incarnation?.retired === true) this.#forks.collect(name)
+    this.#collectIfRetired(stream)
+  }
+
+  /** Some of the forks may be gone without having said so. The deletion stands, whatever comes. */
+  #collectIfRetired(stream: StreamLog): void {
+    stream
+      .known()
+      .then(({ incarnation }) => {
+        if (incarnation?.retired === true) this.#forks.collect(stream.name)
+      })
+      .catch((error: unknown) => this.#options.onBackgroundError('collect', error))
   }
 
   /**

@@ -22,6 +22,8 @@ export type StreamView = {
   readonly nextSeq: SeqNum
   readonly lastDataAt: number
   readonly closed: boolean
+  /** Forks read its data, which then outlives it. */
+  readonly hasForks: boolean
   /** What the stream inherits; its positions are relative to it. */
   readonly lineage: Lineage
 }
@@ -30,8 +32,10 @@ export type StreamView = {
 export function viewOf(
   name: string,
   { nextSeq }: StreamState,
-  { id, config, lastActivity, base, start, dataTail, lastDataAt, closed, lineage }: Incarnation,
+  incarnation: Incarnation,
 ): StreamView {
+  const { id, config, lastActivity, base, start, dataTail, lastDataAt } = incarnation
+  const { closed, references, lineage } = incarnation
   const { contentType, expiry } = config
   return {
     name,
@@ -45,6 +49,7 @@ export function viewOf(
     nextSeq,
     lastDataAt,
     closed,
+    hasForks: references.size > 0,
     lineage,
   }
 }
