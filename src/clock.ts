@@ -24,3 +24,15 @@ export function sleep(clock: Clock, ms: number): Promise<void> {
     clock.after(ms, resolve)
   })
 }
+
+/** Bounds of the wait before something is tried again, in ms. */
+export type Backoff = { readonly firstMs: number; readonly longestMs: number }
+
+/**
+ * How long to wait before the next attempt, in ms; `attempt` counts from 0. The bound doubles with
+ * each one, and half of it is chance: those that one outage has hit must not come back together.
+ */
+export function backoffMs(clock: Clock, attempt: number, { firstMs, longestMs }: Backoff): number {
+  const bound = Math.min(longestMs, firstMs * 2 ** Math.min(attempt, 10))
+  return bound * (0.5 + clock.random() / 2)
+}

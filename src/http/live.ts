@@ -12,7 +12,7 @@ import { cacheControl } from '../protocol/caching.ts'
 import { STREAM_SSE_DATA_ENCODING } from '../protocol/headers.ts'
 import type { OffsetRequest } from '../protocol/offset.ts'
 import type { ReadRequest } from '../protocol/requests.ts'
-import { TrimmedError } from '../streams/chunks.ts'
+import { ifTrimmed } from '../streams/chunks.ts'
 import { locate } from '../streams/lineage.ts'
 import { livePosition } from '../streams/reader.ts'
 import type { StreamService } from '../streams/service.ts'
@@ -172,11 +172,6 @@ function isUsable({ state }: Hub): boolean {
   if (state.phase !== 'stopped') return true
   if (state.reason === 'shutdown') throw new ShuttingDownError()
   return false
-}
-
-/** Deleted or retired under our hands: the next look at the stream says which. */
-function ifTrimmed(error: unknown): undefined {
-  if (!(error instanceof TrimmedError)) throw error
 }
 
 function toHubStream(view: StreamView): HubStream {

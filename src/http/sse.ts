@@ -5,6 +5,7 @@
  * socket has drained. Nothing is queued for it beyond what Node holds of one write.
  */
 import type { ServerResponse } from 'node:http'
+import { backoffMs } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import { LogUnavailableError } from '../errors.ts'
 import type { Hub, Place } from '../hub/hub.ts'
@@ -38,9 +39,8 @@ export type SseOptions = {
 type Phase = 'reading' | 'draining' | 'following' | 'ended'
 
 const LIFETIME_JITTER = 0.2
-/** First wait before history is read again after a failure; doubles up to the longest. In ms. */
-const FIRST_RETRY_MS = 100
-const LONGEST_RETRY_MS = 2000
+/** The wait before history is read again after a failure. */
+const HISTORY_RETRY = { firstMs: 100, longestMs: 2000 }
 /** How long a reader may take for its last bytes. */
 const FLUSH_MS = 10_000
 
@@ -136,9 +136,9 @@ export class SseSubscriber implements Subscriber {
     const mayPass = this.#phase === 'reading' && error instanceof LogUnavailableError
     if (!mayPass) return this.#end('read_failed', error)
     const { clock } = this.#options
-    const bound = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(this.#attempt, 10))
+    const waitMs = backoffMs(clock, this.#attempt, HISTORY_RETRY)
     this.#attempt += 1
-    clock.after(bound * (0.5 + clock.random() / 2), () => {
+    clock.after(waitMs, () => {
       if (this.#phase === 'reading') this.#readHistory()
     })
   }

@@ -3,6 +3,7 @@
  *
  * Adapters never reconnect by themselves; when to do so is decided in `machine.ts`.
  */
+import { backoffMs } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import type { DurableLog, LogRecord, ReadSession, SeqNum } from '../log/log.ts'
 
@@ -23,9 +24,8 @@ export type FollowerOptions = {
 
 export type Attempt = { readonly generation: number; readonly attempt: number }
 
-/** First wait before a lost session is opened again; doubles up to the longest. In ms. */
-const FIRST_RETRY_MS = 100
-const LONGEST_RETRY_MS = 2000
+/** The wait before a lost session is opened again. */
+const RETRY = { firstMs: 100, longestMs: 2000 }
 
 export class Follower {
   readonly #options: FollowerOptions
@@ -45,9 +45,9 @@ export class Follower {
     this.close()
     const turn = this.#turn
     if (attempt === 0) return this.#open(generation, turn)
-    this.#cancelRetry = this.#options.clock.after(this.#delayMs(attempt), () =>
-      this.#open(generation, turn),
-    )
+    const { clock } = this.#options
+    const waitMs = backoffMs(clock, attempt - 1, RETRY)
+    this.#cancelRetry = clock.after(waitMs, () => this.#open(generation, turn))
   }
 
   /** Ends the session, or the wait for the next one. */
@@ -72,11 +72,5 @@ export class Follower {
     } catch (error) {
       onEnd(error, generation)
     }
-  }
-
-  /** Half of it by chance: the hubs that one outage has cut must not come back together. */
-  #delayMs(attempt: number): number {
-    const bound = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(attempt - 1, 10))
-    return bound * (0.5 + this.#options.clock.random() / 2)
   }
 }

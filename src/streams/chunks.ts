@@ -35,6 +35,11 @@ export class TrimmedError extends Error {
   }
 }
 
+/** For `catch`: undefined when the records were trimmed; any other failure goes on. */
+export function ifTrimmed(error: unknown): undefined {
+  if (!(error instanceof TrimmedError)) throw error
+}
+
 export class ChunkReader {
   readonly #log: DurableLog
   readonly #cache: LRUCache<string, Chunk>

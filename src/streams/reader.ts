@@ -6,7 +6,7 @@ import { OffsetGoneError, RequestError } from '../errors.ts'
 import type { DurableLog, SeqNum } from '../log/log.ts'
 import { LOG_LIMITS } from '../log/log.ts'
 import type { OffsetRequest } from '../protocol/offset.ts'
-import { ChunkReader, TrimmedError, endsBefore } from './chunks.ts'
+import { ChunkReader, TrimmedError, endsBefore, ifTrimmed } from './chunks.ts'
 import type { Chunk, ChunkSource } from './chunks.ts'
 import type { DataRecord } from './codec.ts'
 import { beginningOf, inheritedAt, locate, offsetOf } from './lineage.ts'
@@ -75,8 +75,7 @@ export class StreamReader {
 
   /** Reads on until there is data or the tail; undefined when the records are gone. */
   async #readFrom(view: StreamView, from: StreamPosition): Promise<ReadResult | undefined> {
-    const found: DataRecord[] = []
-    let records: readonly DataRecord[] = found
+    let records: readonly DataRecord[] = []
     let next = from
     while (next < view.dataTail) {
       const chunk = await this.chunk(view, next).catch(ifTrimmed)
@@ -204,8 +203,4 @@ function isPartEnd(view: StreamView, position: StreamPosition): boolean {
 function hasRoom(records: readonly DataRecord[]): boolean {
   const bytes = records.reduce((sum, { body }) => sum + body.length, 0)
   return bytes < LOG_LIMITS.maxBatchBytes
-}
-
-function ifTrimmed(error: unknown): undefined {
-  if (!(error instanceof TrimmedError)) throw error
 }

@@ -5,7 +5,7 @@
  * Holds nothing the log can't give back. Several of these for one stream, in one process or many,
  * are as right as one: every write is conditional on the state it was judged by.
  */
-import { sleep } from '../clock.ts'
+import { backoffMs, sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import { AppendOutcomeUnknownError, LogUnavailableError } from '../errors.ts'
 import { LOG_LIMITS } from '../log/log.ts'
@@ -207,8 +207,7 @@ export class StreamLog {
   /** Waits a random time below a bound that doubles with each attempt, so that rivals spread. */
   #backoff(attempt: number, firstMs: number): Promise<void> {
     const { clock } = this.#options
-    const bound = Math.min(MAX_BACKOFF_MS, firstMs * 2 ** Math.min(attempt, 10))
-    return sleep(clock, bound * (0.5 + clock.random() / 2))
+    return sleep(clock, backoffMs(clock, attempt, { firstMs, longestMs: MAX_BACKOFF_MS }))
   }
 }
 
