@@ -10,6 +10,8 @@ import {
   TooManyProducersError,
 } from '../errors.ts'
 import type { GatewayError } from '../errors.ts'
+import { refuse } from '../journal/command.ts'
+import type { Command, Decision } from '../journal/command.ts'
 import type { AppendRecord, SeqNum } from '../log/log.ts'
 import { DEFAULT_CONTENT_TYPE, sameContentType } from '../protocol/content-type.ts'
 import { touchThresholdMs } from '../protocol/expiry.ts'
@@ -18,8 +20,6 @@ import type { ProducerClaim, ProducerVerdict } from '../protocol/producer.ts'
 import type { AppendRequest } from '../protocol/requests.ts'
 import { compareStreamSeq } from '../protocol/stream-seq.ts'
 import { encodeClosed, encodeData, encodeTouch } from './codec.ts'
-import { refuse } from './command.ts'
-import type { Command, Decision } from './command.ts'
 import { messagesOf } from './messages.ts'
 import { absence, existing } from './existence.ts'
 import { offsetOf } from './lineage.ts'
@@ -48,7 +48,7 @@ const PRODUCER_RETENTION_MS = 7 * 24 * 60 * 60 * 1000
  *
  * Refusals take the order of PROTOCOL §5.2: closed, content type, producer, `Stream-Seq`.
  */
-export function appendCommand(request: AppendRequest): Command<AppendAnswer> {
+export function appendCommand(request: AppendRequest): Command<Incarnation, AppendAnswer> {
   // A body is only written when its content type is the stream's.
   const messages = messagesOf(request.body, request.contentType ?? DEFAULT_CONTENT_TYPE)
   return (state, now) => {
@@ -178,7 +178,7 @@ function standing(claim: ProducerClaim | undefined): AppendAnswer['producer'] {
  * Renews a sliding TTL after a read, once enough of the window has passed since the last renewal
  * in the log: expiry allows for what was not written (PROTOCOL §5.1).
  */
-export const touchCommand: Command<undefined> = (state, now) => {
+export const touchCommand: Command<Incarnation, undefined> = (state, now) => {
   const stream = existing(state, now)
   if (stream === undefined || !isTouchDue(stream, now)) return { kind: 'answer', answer: undefined }
   return {

@@ -1,11 +1,12 @@
 /**
  * What a log record means to a stream, and how we write it. PURE.
  *
- * Our records carry a first header `ds` whose value names their kind, so that `s2 read` on a
- * stream makes sense to a person. A record without it is data: an S2 client wrote it directly.
- * `streams/README.md` has the table of headers.
+ * A record that names no kind of ours is data: an S2 client wrote it directly. `streams/README.md`
+ * has the table of kinds.
  */
 import { InvariantError } from '../errors.ts'
+import { encodeRecord, headerValue, kindOf } from '../journal/envelope.ts'
+import type { RecordContext } from '../journal/envelope.ts'
 import type { AppendRecord, LogRecord, RecordHeader, SeqNum } from '../log/log.ts'
 import { isJson } from '../protocol/content-type.ts'
 import { asJsonMessage } from '../protocol/json.ts'
@@ -24,9 +25,6 @@ import {
 } from './bodies.ts'
 import type { Creation, Snapshot } from './bodies.ts'
 
-const KIND_HEADER = 'ds'
-const CHECKPOINT_HEADER = 'cp'
-const OPERATION_HEADER = 'op'
 const PRODUCER_HEADER = 'producer'
 const STREAM_SEQ_HEADER = 'stream-seq'
 
@@ -68,12 +66,6 @@ export type DataRecord = {
   readonly body: Uint8Array
 }
 
-/** What every record of ours says about its place: see {@link readCheckpointPointer}. */
-export type RecordContext = {
-  /** Seq num of the latest record that carries the whole state, if there is one. */
-  readonly checkpoint: SeqNum | undefined
-}
-
 const NO_MARK: WriterMark = {}
 const NO_BODY = new Uint8Array(0)
 
@@ -87,7 +79,7 @@ export function decodeRecord(record: LogRecord): Entry {
   if (record.kind === 'fence') return { kind: 'fence', token: record.token }
   if (record.kind === 'trim') return { kind: 'trim', before: record.before }
   const { headers, body } = record
-  const kind = kindOf(headers)
+  const kind = kindOf(record)
   switch (kind) {
     case undefined:
       return { kind: 'data', body, mark: NO_MARK, closes: false, foreign: true }
@@ -116,48 +108,6 @@ export function decodeRecord(record: LogRecord): Entry {
   }
 }
 
-function kindOf(headers: readonly RecordHeader[]): string | undefined {
-  const first = headers[0]
-  return first !== undefined && first[0] === KIND_HEADER ? first[1] : undefined
-}
-
-function headerValue(headers: readonly RecordHeader[], name: string): string | undefined {
-  return headers.find((header) => header[0] === name)?.[1]
-}
-
-/**
- * The seq num from which to fold so as to know the state after `record`: the record itself when
- * it carries the whole state, else the checkpoint it names. Undefined when it names none.
- */
-export function readCheckpointPointer(record: LogRecord): SeqNum | undefined {
-  if (record.kind !== 'data') return undefined
-  switch (kindOf(record.headers)) {
-    case undefined:
-      return undefined
-    case 'created':
-    case 'deleted':
-    case 'checkpoint':
-      return record.seqNum
-    default: {
-      const text = headerValue(record.headers, CHECKPOINT_HEADER)
-      const pointer = text !== undefined && /^\d+$/.test(text) ? Number(text) : Infinity
-      // An S2 client may write whatever it likes: a pointer leads back or it is none.
-      return pointer < record.seqNum ? pointer : undefined
-    }
-  }
-}
-
-/** The operation id of the batch that this record begins, if it begins one of ours. */
-export function readOperationId(record: LogRecord): string | undefined {
-  return record.kind === 'data' ? headerValue(record.headers, OPERATION_HEADER) : undefined
-}
-
-/** Adds the operation id by which an append of unknown outcome is recognised in the log. */
-export function withOperationId(record: AppendRecord, operation: string): AppendRecord {
-  if (record.kind !== 'data') return record
-  return { ...record, headers: [...record.headers, [OPERATION_HEADER, operation]] }
-}
-
 /** The record as a reader of the stream gets it; foreign ones can't break a JSON array. */
 export function toDataRecord(
   { seqNum, timestamp }: LogRecord,
@@ -174,32 +124,32 @@ export function encodeData(
   mark: WriterMark = NO_MARK,
   closes = false,
 ): AppendRecord {
-  return ours(closes ? 'final' : 'data', body, context, mark)
+  return encodeRecord(closes ? 'final' : 'data', body, context, encodeMark(mark))
 }
 
 /** Writes the record that closes a stream without data. */
 export function encodeClosed(context: RecordContext, mark: WriterMark): AppendRecord {
-  return ours('closed', NO_BODY, context, mark)
+  return encodeRecord('closed', NO_BODY, context, encodeMark(mark))
 }
 
 /** Writes the record that renews a sliding TTL and does nothing else. */
 export function encodeTouch(context: RecordContext): AppendRecord {
-  return ours('touch', NO_BODY, context)
+  return encodeRecord('touch', NO_BODY, context)
 }
 
 /** Writes the reference of a fork, which is named by its incarnation too. */
 export function encodeForkAdded(context: RecordContext, id: string, name: string): AppendRecord {
-  return ours('fork-added', encodeReferenceAdded(id, name), context)
+  return encodeRecord('fork-added', encodeReferenceAdded(id, name), context)
 }
 
 /** Writes the end of a fork's reference. */
 export function encodeForkRemoved(context: RecordContext, id: string): AppendRecord {
-  return ours('fork-removed', encodeReferenceRemoved(id), context)
+  return encodeRecord('fork-removed', encodeReferenceRemoved(id), context)
 }
 
 /** Writes the deletion of a stream whose data forks still read. */
 export function encodeRetired(context: RecordContext): AppendRecord {
-  return ours('retired', NO_BODY, context)
+  return encodeRecord('retired', NO_BODY, context)
 }
 
 /**
@@ -207,37 +157,29 @@ export function encodeRetired(context: RecordContext): AppendRecord {
  * judge anew.
  */
 export function encodeBarrier(context: RecordContext): AppendRecord {
-  return ours('barrier', NO_BODY, context)
+  return encodeRecord('barrier', NO_BODY, context)
 }
 
 /** Writes the record that begins an incarnation. */
 export function encodeCreated(creation: Creation): AppendRecord {
-  return ours('created', encodeCreation(creation))
+  return encodeRecord('created', encodeCreation(creation))
 }
 
 /** Writes the tombstone. */
 export function encodeDeleted(fencingToken: string): AppendRecord {
-  return ours('deleted', encodeDeletion(fencingToken))
+  return encodeRecord('deleted', encodeDeletion(fencingToken))
 }
 
 /** Writes the whole state. */
 export function encodeCheckpoint(snapshot: Snapshot): AppendRecord {
-  return ours('checkpoint', encodeSnapshot(snapshot))
+  return encodeRecord('checkpoint', encodeSnapshot(snapshot))
 }
 
-function ours(
-  kind: string,
-  body: Uint8Array,
-  context?: RecordContext,
-  mark: WriterMark = NO_MARK,
-): AppendRecord {
-  const headers: RecordHeader[] = [[KIND_HEADER, kind]]
-  if (context?.checkpoint !== undefined) {
-    headers.push([CHECKPOINT_HEADER, String(context.checkpoint)])
-  }
-  if (mark.producer !== undefined) headers.push([PRODUCER_HEADER, formatClaim(mark.producer)])
-  if (mark.streamSeq !== undefined) headers.push([STREAM_SEQ_HEADER, mark.streamSeq])
-  return { kind: 'data', headers, body }
+function encodeMark({ producer, streamSeq }: WriterMark): RecordHeader[] {
+  const headers: RecordHeader[] = []
+  if (producer !== undefined) headers.push([PRODUCER_HEADER, formatClaim(producer)])
+  if (streamSeq !== undefined) headers.push([STREAM_SEQ_HEADER, streamSeq])
+  return headers
 }
 
 function formatClaim({ id, epoch, seq }: ProducerClaim): string {

@@ -1,15 +1,15 @@
 /** Creating and deleting a stream, decided over its state (PROTOCOL §5.1, §5.4). PURE. */
 import { StreamConflictError, StreamRetainedError } from '../errors.ts'
+import { refuse } from '../journal/command.ts'
+import type { Command, Decision } from '../journal/command.ts'
+import { deletedToken, incarnationToken } from '../journal/state.ts'
 import type { AppendRecord, SeqNum } from '../log/log.ts'
 import { sameContentType } from '../protocol/content-type.ts'
 import { sameExpiry } from '../protocol/expiry.ts'
 import type { ForkOrigin, StreamConfig } from './bodies.ts'
 import { encodeClosed, encodeCreated, encodeData, encodeDeleted, encodeRetired } from './codec.ts'
-import { refuse } from './command.ts'
-import type { Command, Decision } from './command.ts'
 import { absence, existing, retained } from './existence.ts'
 import { messagesOf } from './messages.ts'
-import { deletedToken, incarnationToken } from './state.ts'
 import type { Incarnation, StreamState } from './state.ts'
 
 /** What a PUT asks for, with what the gateway adds. */
@@ -49,7 +49,7 @@ export type Moved = { readonly kind: 'moved' }
 export type Released = { readonly source: string; readonly id: string }
 
 /** Creates the stream, or finds the one that the same request would have made. */
-export function createCommand(request: NewStream): Command<CreateAnswer | Moved> {
+export function createCommand(request: NewStream): Command<Incarnation, CreateAnswer | Moved> {
   const messages = messagesOf(request.body, request.config.contentType)
   return (state, now) => {
     const found = existing(state, now)
@@ -153,7 +153,7 @@ export function releasedBy(incarnation: Incarnation | undefined): Released | und
  * derived from the tail, which survives. It is a batch of its own, so that the token alone tells
  * whether it was applied.
  */
-export const deleteCommand: Command<Released | undefined> = (state, now) => {
+export const deleteCommand: Command<Incarnation, Released | undefined> = (state, now) => {
   const found = existing(state, now)
   if (found === undefined) return refuse(absence(state, now))
   if (found.references.size === 0) return bury(state, found)
@@ -162,7 +162,7 @@ export const deleteCommand: Command<Released | undefined> = (state, now) => {
 }
 
 /** Buries the stream if it is there, no client sees it, and no fork reads it. */
-export const buryUnseenCommand: Command<Released | undefined> = (state, now) => {
+export const buryUnseenCommand: Command<Incarnation, Released | undefined> = (state, now) => {
   const { incarnation } = state
   const unseen = incarnation !== undefined && existing(state, now) === undefined
   return unseen && retained(state, now) === undefined

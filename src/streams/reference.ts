@@ -5,9 +5,9 @@
  * once.
  */
 import { ForkSourceError, RequestError } from '../errors.ts'
+import { refuse } from '../journal/command.ts'
+import type { Command } from '../journal/command.ts'
 import { encodeBarrier, encodeForkAdded, encodeForkRemoved } from './codec.ts'
-import { refuse } from './command.ts'
-import type { Command } from './command.ts'
 import { existing, retained } from './existence.ts'
 import type { Incarnation } from './state.ts'
 
@@ -29,7 +29,11 @@ export type NewReference = {
 }
 
 /** Keeps the source's data for a fork. */
-export function addReferenceCommand({ id, name, source }: NewReference): Command<undefined> {
+export function addReferenceCommand({
+  id,
+  name,
+  source,
+}: NewReference): Command<Incarnation, undefined> {
   return (state, now) => {
     const found = existing(state, now)
     if (found?.id !== source) {
@@ -46,7 +50,7 @@ export function addReferenceCommand({ id, name, source }: NewReference): Command
 }
 
 /** Gives a reference up. */
-export function removeReferenceCommand(id: string): Command<undefined> {
+export function removeReferenceCommand(id: string): Command<Incarnation, undefined> {
   return (state) => {
     const held = state.incarnation?.references.has(id) === true
     if (!held) return { kind: 'answer', answer: undefined }
@@ -59,7 +63,7 @@ export function removeReferenceCommand(id: string): Command<undefined> {
  * Makes sure that an incarnation that does not exist yet never will: a creation under way finds
  * that the log has moved, and takes a new reference under a new name. Answers whether it exists.
  */
-export function barCommand(id: string): Command<boolean> {
+export function barCommand(id: string): Command<Incarnation, boolean> {
   return (state) => {
     if (state.incarnation?.id === id) return { kind: 'answer', answer: true }
     const context = { checkpoint: state.checkpoint }

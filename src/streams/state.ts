@@ -1,15 +1,11 @@
-/**
- * A stream's state as a fold over its log. PURE: no clock, only record timestamps, so every
- * gateway that has read the same prefix has the same state. States are immutable values: the
- * appender may keep several, judge against a future one, and drop it when the future differs.
- */
+/** A stream's state as a fold over its log: what each record does to it. PURE. */
 import { Map } from 'immutable'
-import { invariant } from '../errors.ts'
-import { meteredBytes } from '../log/log.ts'
+import { mapIncarnation, step, wholeState } from '../journal/state.ts'
+import type { LogState, Rules } from '../journal/state.ts'
 import type { LogRecord, SeqNum } from '../log/log.ts'
 import type { ProducerClaim, ProducerState } from '../protocol/producer.ts'
 import type { Creation, ForkOrigin, Reference, Snapshot, StreamConfig } from './bodies.ts'
-import { decodeRecord } from './codec.ts'
+import { decodeRecord, encodeCheckpoint } from './codec.ts'
 import type { Entry } from './codec.ts'
 import { NO_LINEAGE } from './lineage.ts'
 import type { Lineage } from './lineage.ts'
@@ -44,59 +40,14 @@ export type Incarnation = {
   readonly references: Map<string, Reference>
 }
 
-export type StreamState = {
-  /** The state covers every record before this seq num. */
-  readonly nextSeq: SeqNum
-  /**
-   * Timestamp of the last of them, in ms; undefined when it was not read. A log that S2 has
-   * reclaimed and begun anew shows by another record in that place.
-   */
-  readonly timestamp: number | undefined
-  readonly fencingToken: string
-  /** The latest record that carries the whole state. */
-  readonly checkpoint: SeqNum | undefined
-  /** The log from that record on: when there is enough, a writer adds a checkpoint. */
-  readonly sinceCheckpoint: { readonly records: number; readonly bytes: number }
-  /** Undefined when no stream exists at this name: never created, or deleted. */
-  readonly incarnation: Incarnation | undefined
-}
+export type StreamState = LogState<Incarnation>
 
-/** The state of a log without records. */
-export const EMPTY_STATE: StreamState = {
-  nextSeq: 0,
-  timestamp: undefined,
-  fencingToken: '',
-  checkpoint: undefined,
-  sinceCheckpoint: { records: 0, bytes: 0 },
-  incarnation: undefined,
-}
-
-/** The fencing token that a tombstone leaves; derived from the tail, so that it outlives a trim. */
-export function deletedToken(tail: SeqNum): string {
-  return `d:${tail}`
-}
-
-/** The fencing token of an open or closed incarnation. */
-export function incarnationToken(id: string): string {
-  return `o:${id}`
-}
-
-/** The state of a log whose records are all trimmed away: what a deletion leaves in the end. */
-export function huskState(tail: SeqNum): StreamState {
-  return { ...EMPTY_STATE, nextSeq: tail, fencingToken: tail === 0 ? '' : deletedToken(tail) }
-}
-
-/** Folds one record, the next one, into the state. */
-export function apply(state: StreamState, record: LogRecord): StreamState {
-  invariant(record.seqNum === state.nextSeq, 'records are folded in order, each once')
-  const { records, bytes } = state.sinceCheckpoint
-  const next: StreamState = {
-    ...state,
-    nextSeq: record.seqNum + 1,
-    timestamp: record.timestamp,
-    sinceCheckpoint: { records: records + 1, bytes: bytes + meteredBytes(record) },
-  }
-  return applyEntry(next, decodeRecord(record), record)
+/** How a stream's records are folded. */
+export const STREAM_RULES: Rules<Incarnation> = {
+  apply: (state, record) => applyEntry(step(state, record), decodeRecord(record), record),
+  checkpoint: (state) => encodeCheckpoint(snapshot(state)),
+  // What is before a checkpoint is the data.
+  trims: false,
 }
 
 function applyEntry(state: StreamState, entry: Entry, record: LogRecord): StreamState {
@@ -123,21 +74,6 @@ function applyEntry(state: StreamState, entry: Entry, record: LogRecord): Stream
   }
 }
 
-function wholeState(
-  state: StreamState,
-  record: LogRecord,
-  fencingToken: string,
-  incarnation: Incarnation | undefined,
-): StreamState {
-  return {
-    ...state,
-    fencingToken,
-    checkpoint: record.seqNum,
-    sinceCheckpoint: { records: 1, bytes: meteredBytes(record) },
-    incarnation,
-  }
-}
-
 function born({ id, base, config, fork }: Creation, { seqNum, timestamp }: LogRecord): Incarnation {
   return {
     id,
@@ -156,14 +92,6 @@ function born({ id, base, config, fork }: Creation, { seqNum, timestamp }: LogRe
     retired: false,
     references: Map(),
   }
-}
-
-function mapIncarnation(
-  state: StreamState,
-  change: (incarnation: Incarnation) => Incarnation,
-): StreamState {
-  const { incarnation } = state
-  return incarnation === undefined ? state : { ...state, incarnation: change(incarnation) }
 }
 
 function evolve(

@@ -1,79 +1,18 @@
-/**
- * One stream as this gateway knows it: the state folded so far, the way to bring it up to the
- * tail, and the queue of commands that want to change it.
- *
- * Holds nothing the log can't give back. Several of these for one stream, in one process or many,
- * are as right as one: every write is conditional on the state it was judged by.
- */
-import { backoffMs, sleep } from '../clock.ts'
-import type { Clock } from '../clock.ts'
-import { AppendOutcomeUnknownError, LogUnavailableError } from '../errors.ts'
-import { LOG_LIMITS } from '../log/log.ts'
-import type { AppendBatch, DurableLog, LogRecord } from '../log/log.ts'
-import { CommandQueue } from './command-queue.ts'
-import type { QueuedCommand } from './command-queue.ts'
-import type { Command, Decision } from './command.ts'
-import { compose } from './compose.ts'
-import type { Composition } from './compose.ts'
+/** The journal of one stream, with what its readers have found to be gone from the log. */
+import { Journal } from '../journal/journal.ts'
+import type { JournalOptions } from '../journal/journal.ts'
 import { without } from './lineage.ts'
 import type { StreamPosition } from './lineage.ts'
-import { KnownState } from './known-state.ts'
-import { appendSettled } from './settle.ts'
-import type { SettleOptions } from './settle.ts'
+import { STREAM_RULES } from './state.ts'
 import type { Incarnation, StreamState } from './state.ts'
 import { viewOf } from './view.ts'
 import type { StreamView } from './view.ts'
 
-export type StreamLogOptions = {
-  readonly log: DurableLog
-  readonly clock: Clock
-  /** A command that has no certain outcome after this is answered as it stands. In ms. */
-  readonly commandTimeoutMs: number
-  /** Unique in the world: prefix of operation ids. */
-  readonly gatewayId: string
-}
-
-/** Bound of the first wait after another gateway was first: about one append of s2-lite. */
-const LOST_BACKOFF_MS = 5
-/** Bound of the first wait before an append of unknown outcome is tried again. */
-const UNKNOWN_BACKOFF_MS = 50
-/** Longest wait between two attempts of either kind. */
-const MAX_BACKOFF_MS = 1000
-
-type Outcome = 'done' | 'again' | 'lost'
-type Operation = { readonly operation: string }
-
-let operations = 0
-
-export class StreamLog {
-  readonly name: string
-  readonly #options: StreamLogOptions
-  readonly #queue: CommandQueue
-  readonly #state: KnownState
-  readonly #tasks = new Map<string, Promise<unknown>>()
-  #pumping = false
+export class StreamLog extends Journal<Incarnation> {
   #earliest: { readonly incarnation: string; readonly position: StreamPosition } | undefined
 
-  constructor(name: string, options: StreamLogOptions) {
-    this.name = name
-    this.#options = options
-    this.#state = new KnownState(options.log, name)
-    this.#queue = new CommandQueue(options.clock, options.commandTimeoutMs)
-  }
-
-  /** As {@link KnownState.known}: may be behind the tail. */
-  known(): Promise<StreamState> {
-    return this.#state.known()
-  }
-
-  /** As {@link KnownState.refresh}: at the tail. */
-  refresh(): Promise<StreamState> {
-    return this.#state.refresh()
-  }
-
-  /** As {@link KnownState.absorb}. */
-  absorb(records: readonly LogRecord[]): void {
-    this.#state.absorb(records)
+  constructor(name: string, options: JournalOptions) {
+    super(name, STREAM_RULES, options)
   }
 
   /** What readers need to know, without what retention has been seen to take. */
@@ -88,149 +27,4 @@ export class StreamLog {
     const known = this.#earliest?.incarnation === incarnation ? this.#earliest.position : position
     this.#earliest = { incarnation, position: Math.max(known, position) }
   }
-
-  /**
-   * Has a command decided and its records made durable, in order with the others of this stream.
-   *
-   * @throws GatewayError the command's refusal, judged on the state at the tail
-   * @throws LogUnavailableError nothing was written
-   * @throws AppendOutcomeUnknownError the command's records may or may not be stored
-   */
-  execute<Answer>(command: Command<Answer>): Promise<Answer> {
-    const answer = this.#queue.push(command)
-    void this.#pump()
-    return answer
-  }
-
-  /** As {@link execute}, but joins the same task when it is under way. */
-  executeOnce<Answer>(task: string, command: Command<Answer>): Promise<Answer> {
-    const underWay = this.#tasks.get(task)
-    // A task always runs the same command, and so has the same kind of answer.
-    if (underWay !== undefined) return underWay as Promise<Answer>
-    const run = this.execute(command).finally(() => this.#tasks.delete(task))
-    this.#tasks.set(task, run)
-    return run
-  }
-
-  async #pump(): Promise<void> {
-    if (this.#pumping) return
-    this.#pumping = true
-    let failed = 0
-    while (!this.#queue.isEmpty) {
-      const outcome = await this.#step()
-      failed = outcome === 'done' ? 0 : failed + 1
-      if (outcome === 'lost' || failed > 1) await this.#backoff(failed, LOST_BACKOFF_MS)
-    }
-    this.#pumping = false
-  }
-
-  /** Answers the next commands. After `again` and `lost` they are judged anew. */
-  async #step(): Promise<Outcome> {
-    let items = this.#queue.first(LOG_LIMITS.maxBatchRecords)
-    try {
-      const state = await this.known()
-      // Anew: whoever timed out meanwhile was told that nothing was written.
-      items = this.#queue.first(LOG_LIMITS.maxBatchRecords)
-      let plan = this.#plan(state, items)
-      if (plan.batch === undefined) {
-        // What writes nothing proves nothing: it is judged by a look that began after it came.
-        const latest = await this.refresh()
-        items = items.filter(isUnanswered)
-        plan = this.#plan(latest, items)
-      }
-      if (plan.batch !== undefined) return await this.#write(plan.batch, plan, items)
-      settleAll(items, plan.decisions)
-    } catch (error) {
-      failTaken(items, error)
-    }
-    return 'done'
-  }
-
-  #plan(state: StreamState, items: readonly QueuedCommand[]): Composition & Operation {
-    const operation = nextOperation(this.#options.gatewayId)
-    if (items.length === 0) return { batch: undefined, decisions: [], operation }
-    const commands = items.map(({ command }) => command)
-    return { ...compose(state, commands, { now: this.#options.clock.now(), operation }), operation }
-  }
-
-  async #write(
-    batch: AppendBatch,
-    { decisions, operation }: Composition & Operation,
-    items: readonly QueuedCommand[],
-  ): Promise<Outcome> {
-    const taken = items.slice(0, decisions.length)
-    for (const item of taken) item.phase = 'writing'
-    // A batch may hold nothing but the checkpoint that the first command has to wait for.
-    const waiting = taken.length > 0 ? taken : items
-    const outcome = await this.#append(batch, {
-      operation,
-      backoff: (attempt) => this.#backoff(attempt, UNKNOWN_BACKOFF_MS),
-      isWanted: () => waiting.some(isUnanswered),
-    })
-    if (outcome === 'done') settleAll(taken, decisions)
-    else for (const item of taken.filter(isUnanswered)) item.phase = 'waiting'
-    return outcome
-  }
-
-  async #append(batch: AppendBatch, options: SettleOptions): Promise<Outcome> {
-    const { log } = this.#options
-    const settled = await appendSettled(log, this.name, batch, options)
-    switch (settled.kind) {
-      case 'applied':
-        await this.#follow(batch, settled.timestamp)
-        return 'done'
-      case 'missing':
-        this.#state.reset()
-        if (batch.matchSeqNum === 0) await log.createStream(this.name)
-        return 'again'
-      case 'conflict':
-        await this.#state.learn(batch, settled.conflict)
-        return 'lost'
-    }
-  }
-
-  /** Brings the state behind a batch of its own that is now in the log. */
-  async #follow({ records, matchSeqNum }: AppendBatch, timestamp: number | undefined) {
-    if (timestamp !== undefined) {
-      this.absorb(
-        records.map((record, index) => ({ ...record, seqNum: matchSeqNum + index, timestamp })),
-      )
-      return
-    }
-    try {
-      await this.refresh()
-    } catch {
-      // The batch stands whatever this look finds, and the next one will find it.
-    }
-  }
-
-  /** Waits a random time below a bound that doubles with each attempt, so that rivals spread. */
-  #backoff(attempt: number, firstMs: number): Promise<void> {
-    const { clock } = this.#options
-    return sleep(clock, backoffMs(clock, attempt, { firstMs, longestMs: MAX_BACKOFF_MS }))
-  }
-}
-
-function nextOperation(gatewayId: string): string {
-  operations += 1
-  return `${gatewayId}-${operations.toString(36)}`
-}
-
-function isUnanswered({ phase }: QueuedCommand): boolean {
-  return phase !== 'answered'
-}
-
-function settleAll(items: readonly QueuedCommand[], decisions: readonly Decision<unknown>[]): void {
-  decisions.forEach((decision, index) => items[index]?.settle(decision))
-}
-
-/** Those that were not part of the failed batch get their own try, unless there was no batch. */
-function failTaken(items: readonly QueuedCommand[], error: unknown): void {
-  const taken = items.filter(({ phase }) => phase === 'writing')
-  for (const item of taken) item.fail(error)
-  if (taken.length > 0) return
-  // Of these nothing was on its way, whatever became of a checkpoint before them.
-  const certain =
-    error instanceof AppendOutcomeUnknownError ? new LogUnavailableError(error) : error
-  for (const item of items) item.fail(certain)
 }

@@ -29,10 +29,12 @@ const RULES: readonly { from: string; may: readonly string[] }[] = [
       'node:',
     ],
   },
+  { from: 'journal/', may: ['journal/', 'log/log.ts', 'errors.ts', 'clock.ts'] },
   {
     from: 'streams/',
     may: [
       'streams/',
+      'journal/',
       'log/log.ts',
       'protocol/',
       'errors.ts',
@@ -105,7 +107,8 @@ describe('layers', () => {
       (file) =>
         file.startsWith('protocol/') ||
         ['hub/machine.ts', 'hub/ring.ts', 'hub/frames.ts'].includes(file) ||
-        (file.startsWith('streams/') && readFileSync(join(SRC, file), 'utf8').includes('PURE.')),
+        (/^(?:journal|streams)\//.test(file) &&
+          readFileSync(join(SRC, file), 'utf8').includes('PURE.')),
     )
     const impure = pure.filter((file) =>
       /Date\.now|Math\.random|setTimeout|setInterval|setImmediate|process\./.test(

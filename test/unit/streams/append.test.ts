@@ -15,7 +15,7 @@ import type { ProducerClaim } from '../../../src/protocol/producer.ts'
 import type { AppendRequest } from '../../../src/protocol/requests.ts'
 import { appendCommand, touchCommand } from '../../../src/streams/append.ts'
 import { encodeClosed, encodeData, encodeTouch } from '../../../src/streams/codec.ts'
-import { EMPTY_STATE } from '../../../src/streams/state.ts'
+import { EMPTY_STATE } from '../../../src/journal/state.ts'
 import type { StreamState } from '../../../src/streams/state.ts'
 import { JSON_MODE, NOW, TEXT, after, appendRequest, bytes, created, heard } from './builders.ts'
 

@@ -4,10 +4,11 @@ import type { AppendRecord, DurableLog, LogRecord, SeqNum } from '../../../src/l
 import type { AppendRequest } from '../../../src/protocol/requests.ts'
 import type { StreamConfig } from '../../../src/streams/bodies.ts'
 import { encodeCreated } from '../../../src/streams/codec.ts'
-import type { Command, Decision } from '../../../src/streams/command.ts'
-import { compose } from '../../../src/streams/compose.ts'
-import { EMPTY_STATE, apply } from '../../../src/streams/state.ts'
-import type { StreamState } from '../../../src/streams/state.ts'
+import type { Command, Decision } from '../../../src/journal/command.ts'
+import { compose } from '../../../src/journal/compose.ts'
+import { EMPTY_STATE } from '../../../src/journal/state.ts'
+import { STREAM_RULES } from '../../../src/streams/state.ts'
+import type { Incarnation, StreamState } from '../../../src/streams/state.ts'
 
 export const STREAM = 's'
 /** The gateway's clock and the log's in tests that have one time only. */
@@ -38,7 +39,7 @@ export function placed(
 }
 
 export function fold(records: readonly LogRecord[], from: StreamState = EMPTY_STATE): StreamState {
-  return records.reduce(apply, from)
+  return records.reduce(STREAM_RULES.apply, from)
 }
 
 /** What a gateway writes to create a stream `i1`: the state ends at seq num 2. */
@@ -66,11 +67,14 @@ export function appendRequest(body: string, more: Partial<AppendRequest> = {}): 
 /** The state after commands that went to the log one by one, each at its own time. */
 export function after(
   state: StreamState,
-  commands: readonly Command<unknown>[],
+  commands: readonly Command<Incarnation, unknown>[],
   now: (index: number) => number = () => NOW,
 ): StreamState {
   return commands.reduce((current, command, index) => {
-    const { batch, decisions } = compose(current, [command], { now: now(index), operation: 'op' })
+    const { batch, decisions } = compose(STREAM_RULES, current, [command], {
+      now: now(index),
+      operation: 'op',
+    })
     const [decision] = decisions
     if (decision?.kind === 'refuse') throw decision.error
     const records = batch?.records ?? []

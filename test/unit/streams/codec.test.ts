@@ -3,6 +3,7 @@ import { InvariantError } from '../../../src/errors.ts'
 import { LOG_LIMITS, meteredBytes } from '../../../src/log/log.ts'
 import type { AppendRecord, RecordHeader } from '../../../src/log/log.ts'
 import type { Creation, Snapshot } from '../../../src/streams/bodies.ts'
+import { withOperationId } from '../../../src/journal/envelope.ts'
 import {
   decodeRecord,
   encodeCheckpoint,
@@ -11,10 +12,7 @@ import {
   encodeData,
   encodeDeleted,
   encodeTouch,
-  readCheckpointPointer,
-  readOperationId,
   toDataRecord,
-  withOperationId,
 } from '../../../src/streams/codec.ts'
 import type { Entry } from '../../../src/streams/codec.ts'
 import { NOW, bytes, text } from './builders.ts'
@@ -148,38 +146,6 @@ describe('decodeRecord', () => {
     const record = encodeCheckpoint(full)
     expect(meteredBytes(record)).toBeLessThan(LOG_LIMITS.maxBatchBytes)
     expect(decodeRecord(placed(record))).toEqual({ kind: 'checkpoint', snapshot: full })
-  })
-})
-
-describe('readCheckpointPointer', () => {
-  test.each<[string, AppendRecord, number | undefined]>([
-    ['the checkpoint that data names', encodeData(bytes('x'), { checkpoint: 3 }), 3],
-    ['the checkpoint that a touch names', encodeTouch({ checkpoint: 0 }), 0],
-    ['a creation itself', encodeCreated(creation), 20],
-    ['a tombstone itself', encodeDeleted('d:1'), 20],
-    ['a checkpoint itself', encodeCheckpoint(snapshot), 20],
-    ['what a later kind names', raw([['ds', 'merged'], ['cp', '4']]), 4], // prettier-ignore
-    ['nothing in foreign data', raw([['cp', '4']]), undefined],
-    ['nothing in a fence', { kind: 'fence', token: 't' }, undefined],
-    ['nothing in a trim', { kind: 'trim', before: 1 }, undefined],
-    ['no pointer that is no number', raw([['ds', 'data'], ['cp', 'x']]), undefined], // prettier-ignore
-    ['no pointer that leads nowhere back', raw([['ds', 'data'], ['cp', '20']]), undefined], // prettier-ignore
-  ])('finds %s', (_name, record, pointer) => {
-    expect(readCheckpointPointer(placed(record))).toBe(pointer)
-  })
-})
-
-describe('readOperationId', () => {
-  test('finds what withOperationId added', () => {
-    const record = encodeData(bytes('x'), context, { producer: claim })
-    expect(readOperationId(placed(withOperationId(record, 'g-1')))).toBe('g-1')
-    expect(readOperationId(placed(record))).toBeUndefined()
-  })
-
-  test('knows that commands have none', () => {
-    const fence: AppendRecord = { kind: 'fence', token: 't' }
-    expect(withOperationId(fence, 'g-1')).toEqual(fence)
-    expect(readOperationId(placed(fence))).toBeUndefined()
   })
 })
 

@@ -9,7 +9,7 @@ import {
 } from '../../../src/streams/codec.ts'
 import { buryUnseenCommand, createCommand, deleteCommand } from '../../../src/streams/create.ts'
 import type { NewStream } from '../../../src/streams/create.ts'
-import { EMPTY_STATE, huskState } from '../../../src/streams/state.ts'
+import { EMPTY_STATE, huskState } from '../../../src/journal/state.ts'
 import type { StreamState } from '../../../src/streams/state.ts'
 import { JSON_MODE, NOW, TEXT, after, bytes, created, heard } from './builders.ts'
 

@@ -7,7 +7,6 @@ import {
   StreamRetainedError,
 } from '../../../src/errors.ts'
 import { LOG_LIMITS, meteredBytes } from '../../../src/log/log.ts'
-import { encodeCheckpoint } from '../../../src/streams/codec.ts'
 import { buryUnseenCommand, createCommand, deleteCommand } from '../../../src/streams/create.ts'
 import type { NewStream } from '../../../src/streams/create.ts'
 import { absence, existing, retained } from '../../../src/streams/existence.ts'
@@ -17,7 +16,8 @@ import {
   barCommand,
   removeReferenceCommand,
 } from '../../../src/streams/reference.ts'
-import { EMPTY_STATE, huskState, snapshot } from '../../../src/streams/state.ts'
+import { EMPTY_STATE, huskState } from '../../../src/journal/state.ts'
+import { STREAM_RULES } from '../../../src/streams/state.ts'
 import type { StreamState } from '../../../src/streams/state.ts'
 import { NOW, TEXT, after, bytes, created, heard } from './builders.ts'
 
@@ -61,7 +61,7 @@ describe('addReferenceCommand', () => {
       }
       state = after(state, [add(`incarnation-${n}`, '"'.repeat(512))])
     }
-    const bytesOf = meteredBytes(encodeCheckpoint(snapshot(state)))
+    const bytesOf = meteredBytes(STREAM_RULES.checkpoint(state))
     // 3,000 lines of producers, and 16 KiB of lineage.
     expect(bytesOf + 3000 * 305 + 16 * 1024).toBeLessThan(LOG_LIMITS.maxBatchBytes - 4096)
   })

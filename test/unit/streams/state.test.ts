@@ -3,7 +3,6 @@ import { Map as ImmutableMap } from 'immutable'
 import { describe, expect, test } from 'vitest'
 import type { AppendRecord, LogRecord } from '../../../src/log/log.ts'
 import {
-  encodeCheckpoint,
   encodeClosed,
   encodeCreated,
   encodeData,
@@ -13,13 +12,8 @@ import {
 import type { WriterMark } from '../../../src/streams/codec.ts'
 import { existing } from '../../../src/streams/existence.ts'
 import { NO_LINEAGE } from '../../../src/streams/lineage.ts'
-import {
-  EMPTY_STATE,
-  apply,
-  huskState,
-  oldestProducer,
-  snapshot,
-} from '../../../src/streams/state.ts'
+import { EMPTY_STATE } from '../../../src/journal/state.ts'
+import { STREAM_RULES, oldestProducer } from '../../../src/streams/state.ts'
 import type { Incarnation, StreamState } from '../../../src/streams/state.ts'
 import { NOW, TEXT, bytes, created, creation, fold, foreign, placed } from './builders.ts'
 
@@ -162,20 +156,6 @@ describe('apply', () => {
       d: { epoch: 0, lastSeq: 4, activeAt: NOW + 4 },
     })
   })
-
-  test('counts what a page from the checkpoint on would hold', () => {
-    const [record] = placed([data()], { from: 2 })
-    const before = created().sinceCheckpoint
-    const { sinceCheckpoint } = apply(created(), record!)
-    // 8 + ("ds" "data") + ("cp" "1") + "x"
-    expect(sinceCheckpoint).toEqual({ records: 2, bytes: before.bytes + 8 + 8 + 5 + 1 })
-    expect(before.records).toBe(1)
-  })
-
-  test('takes no record twice and leaves none out', () => {
-    expect(() => fold(placed([data()], { from: 1 }), created())).toThrow('in order')
-    expect(() => fold(placed([data()], { from: 3 }), created())).toThrow('in order')
-  })
 })
 
 describe('oldestProducer', () => {
@@ -196,13 +176,6 @@ describe('existing', () => {
     expect(existing(state, NOW + 10_999)?.id).toBe('i1')
     expect(existing(state, NOW + 11_000)).toBeUndefined()
     expect(existing(EMPTY_STATE, NOW)).toBeUndefined()
-  })
-})
-
-describe('huskState', () => {
-  test('has the token of the tombstone that trimmed itself', () => {
-    expect(huskState(9)).toEqual({ ...EMPTY_STATE, nextSeq: 9, fencingToken: 'd:9' })
-    expect(huskState(0)).toEqual(EMPTY_STATE)
   })
 })
 
@@ -243,7 +216,7 @@ describe('a state', () => {
       fc.property(history, fc.nat(40), (records, cut) => {
         const head = records.slice(0, Math.min(cut, records.length))
         const checkpoint: LogRecord = {
-          ...encodeCheckpoint(snapshot(fold(head))),
+          ...STREAM_RULES.checkpoint(fold(head)),
           seqNum: head.length,
           timestamp: head.at(-1)?.timestamp ?? NOW,
         }
@@ -262,9 +235,9 @@ describe('a state', () => {
     fc.assert(
       fc.property(history, (records) => {
         const state = fold(records)
-        const [checkpoint] = placed([encodeCheckpoint(snapshot(state))], { from: state.nextSeq })
+        const [checkpoint] = placed([STREAM_RULES.checkpoint(state)], { from: state.nextSeq })
         const place = { nextSeq: 0, timestamp: 0, checkpoint: 0 }
-        expect({ ...(plain(apply(state, checkpoint!)) as object), ...place }).toEqual({
+        expect({ ...(plain(STREAM_RULES.apply(state, checkpoint!)) as object), ...place }).toEqual({
           ...(plain(state) as object),
           ...place,
         })

@@ -4,16 +4,16 @@ import {
   LogUnavailableError,
   StreamNotFoundError,
 } from '../../../src/errors.ts'
-import { CommandQueue } from '../../../src/streams/command-queue.ts'
-import { refuse } from '../../../src/streams/command.ts'
-import type { Command } from '../../../src/streams/command.ts'
+import { CommandQueue } from '../../../src/journal/command-queue.ts'
+import { refuse } from '../../../src/journal/command.ts'
+import type { Command } from '../../../src/journal/command.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
 
-const command: Command<string> = () => ({ kind: 'answer', answer: 'unused' })
+const command: Command<never, string> = () => ({ kind: 'answer', answer: 'unused' })
 
 function queue() {
   const clock = new ManualClock()
-  return { clock, queue: new CommandQueue(clock, 100) }
+  return { clock, queue: new CommandQueue<never>(clock, 100) }
 }
 
 describe('CommandQueue', () => {

@@ -14,10 +14,11 @@ import type {
   DurableLog,
   LogRecord,
 } from '../../../src/log/log.ts'
-import { encodeData, encodeDeleted, withOperationId } from '../../../src/streams/codec.ts'
-import { appendSettled } from '../../../src/streams/settle.ts'
-import type { Settled } from '../../../src/streams/settle.ts'
-import { NOW, STREAM, bytes, placed } from './builders.ts'
+import { withOperationId } from '../../../src/journal/envelope.ts'
+import { encodeData, encodeDeleted } from '../../../src/streams/codec.ts'
+import { appendSettled } from '../../../src/journal/settle.ts'
+import type { Settled } from '../../../src/journal/settle.ts'
+import { NOW, STREAM, bytes, placed } from '../streams/builders.ts'
 
 const batch: AppendBatch = {
   records: [withOperationId(encodeData(bytes('x'), { checkpoint: 1 }), 'mine')],

@@ -1,11 +1,11 @@
 /**
- * What a writer may ask of a stream, as pure decisions over its state. PURE.
+ * What a writer may ask of a log, as pure decisions over its state. PURE.
  *
  * A command looks at a state and says which records it would write and what it would answer. It
- * may be asked again against a newer state: only the appender knows which decision counted.
+ * may be asked again against a newer state: only the journal knows which decision counted.
  */
 import type { AppendRecord } from '../log/log.ts'
-import type { StreamState } from './state.ts'
+import type { LogState } from './state.ts'
 
 export type Decision<Answer> =
   | {
@@ -21,7 +21,7 @@ export type Decision<Answer> =
   | { readonly kind: 'refuse'; readonly error: Error }
 
 /** `now` is the gateway's clock in ms: for what depends on waiting, never for what is written. */
-export type Command<Answer> = (state: StreamState, now: number) => Decision<Answer>
+export type Command<Life, Answer> = (state: LogState<Life>, now: number) => Decision<Answer>
 
 /** Shorthand for a refusal. */
 export function refuse(error: Error): { kind: 'refuse'; error: Error } {

@@ -1,31 +1,30 @@
 /**
- * The state of one stream as this gateway knows it, and the ways to bring it up to the tail.
+ * The state of one log as this gateway knows it, and the ways to bring it up to the tail.
  *
  * A cache of the log: it may be behind at any time, and is never ahead of what is durable.
  */
 import { LOG_LIMITS, LogStreamMissingError } from '../log/log.ts'
-import type { AppendBatch, AppendConflict, DurableLog, LogRecord } from '../log/log.ts'
+import type { AppendBatch, AppendConflict, LogRecord } from '../log/log.ts'
 import { StateLostError, advance, openState } from './load.ts'
+import type { Source } from './load.ts'
 import { SharedLook } from './shared-look.ts'
-import { EMPTY_STATE, apply } from './state.ts'
-import type { StreamState } from './state.ts'
+import { EMPTY_STATE } from './state.ts'
+import type { LogState } from './state.ts'
 
 /** Further behind than this, a state is opened anew rather than folded on: two pages. */
 const FAR = 2 * LOG_LIMITS.maxBatchRecords
 
-export class KnownState {
-  readonly #log: DurableLog
-  readonly #stream: string
+export class KnownState<Life> {
+  readonly #source: Source<Life>
   readonly #looks = new SharedLook(() => this.#look())
-  #state: StreamState | undefined
+  #state: LogState<Life> | undefined
 
-  constructor(log: DurableLog, stream: string) {
-    this.#log = log
-    this.#stream = stream
+  constructor(source: Source<Life>) {
+    this.#source = source
   }
 
   /** The state as far as it is known here, opened when it is not: may be behind the tail. */
-  async known(): Promise<StreamState> {
+  async known(): Promise<LogState<Life>> {
     return this.#state ?? (await this.refresh())
   }
 
@@ -34,21 +33,22 @@ export class KnownState {
    *
    * Calls share a look at the log, but only one that starts after they were made.
    */
-  refresh(): Promise<StreamState> {
+  refresh(): Promise<LogState<Life>> {
     return this.#looks.take()
   }
 
-  async #look(): Promise<StreamState> {
+  async #look(): Promise<LogState<Life>> {
+    const { log, name } = this.#source
     const before = this.#state
     if (before === undefined) return this.#keep(await this.#open())
     try {
-      const tail = await this.#log.checkTail(this.#stream)
+      const tail = await log.checkTail(name)
       // A tail that went back means that S2 has reclaimed the stream and it began anew.
       if (tail < before.nextSeq) return this.#replace(await this.#open())
       const state = this.#state ?? before
       // Opening takes three reads at most, however far others have got.
       if (tail - state.nextSeq > FAR) return this.#keep(await this.#open())
-      return this.#keep(await advance(this.#log, this.#stream, state, tail))
+      return this.#keep(await advance(this.#source, state, tail))
     } catch (error) {
       if (error instanceof LogStreamMissingError) return this.#replace(EMPTY_STATE)
       if (error instanceof StateLostError) return this.#replace(await this.#open())
@@ -56,17 +56,17 @@ export class KnownState {
     }
   }
 
-  #open(): Promise<StreamState> {
-    return openState(this.#log, this.#stream)
+  #open(): Promise<LogState<Life>> {
+    return openState(this.#source)
   }
 
   /** Takes over a state unless a later one was folded meanwhile. */
-  #keep(state: StreamState): StreamState {
+  #keep(state: LogState<Life>): LogState<Life> {
     if (this.#state === undefined || state.nextSeq > this.#state.nextSeq) this.#state = state
     return this.#state
   }
 
-  #replace(state: StreamState): StreamState {
+  #replace(state: LogState<Life>): LogState<Life> {
     this.#state = state
     return state
   }
@@ -75,7 +75,9 @@ export class KnownState {
   absorb(records: readonly LogRecord[]): void {
     if (this.#state === undefined) return
     let state = this.#state
-    for (const record of records) if (record.seqNum === state.nextSeq) state = apply(state, record)
+    for (const record of records) {
+      if (record.seqNum === state.nextSeq) state = this.#source.rules.apply(state, record)
+    }
     this.#state = state
   }
 
@@ -86,7 +88,7 @@ export class KnownState {
 
   /** Learns what made the log refuse a batch that was judged by the state. */
   async learn(batch: AppendBatch, conflict: AppendConflict): Promise<void> {
-    const isNews = ({ nextSeq, fencingToken }: StreamState): boolean =>
+    const isNews = ({ nextSeq, fencingToken }: LogState<Life>): boolean =>
       nextSeq !== batch.matchSeqNum || fencingToken !== batch.fencingToken
     if (isNews(await this.refresh())) return
     // Nothing new explains it: S2 may have reclaimed the stream, and it grew to the same length.

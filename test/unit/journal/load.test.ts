@@ -5,8 +5,9 @@ import type { AppendRecord, DurableLog, SeqNum } from '../../../src/log/log.ts'
 import { appendCommand } from '../../../src/streams/append.ts'
 import { encodeData } from '../../../src/streams/codec.ts'
 import { createCommand, deleteCommand } from '../../../src/streams/create.ts'
-import { StateLostError, advance, openState } from '../../../src/streams/load.ts'
-import { EMPTY_STATE, huskState } from '../../../src/streams/state.ts'
+import { StateLostError, advance, openState } from '../../../src/journal/load.ts'
+import { EMPTY_STATE, huskState } from '../../../src/journal/state.ts'
+import { STREAM_RULES } from '../../../src/streams/state.ts'
 import type { StreamState } from '../../../src/streams/state.ts'
 import { StreamLog } from '../../../src/streams/stream-log.ts'
 import {
@@ -20,9 +21,11 @@ import {
   foreign,
   memoryLog,
   spied,
-} from './builders.ts'
+} from '../streams/builders.ts'
 
 const create = createCommand({ id: 'i1', config: TEXT, body: bytes(''), close: false })
+
+const source = (log: DurableLog) => ({ log, name: STREAM, rules: STREAM_RULES })
 
 function gateway(log: DurableLog): StreamLog {
   const options = { clock: new ManualClock(), commandTimeoutMs: 1000, gatewayId: 'g' }
@@ -32,7 +35,7 @@ function gateway(log: DurableLog): StreamLog {
 /** Opens the stream and says what that took. */
 async function opened(inner: DurableLog): Promise<{ state: StreamState; calls: string[] }> {
   const { log, calls } = spied(inner)
-  return { state: await openState(log, STREAM), calls }
+  return { state: await openState(source(log)), calls }
 }
 
 /** Appends a raw batch of records that name the checkpoint, as a gateway does. */
@@ -131,7 +134,7 @@ describe('openState', () => {
         return inner.checkTail(name)
       },
     })
-    expect((await openState(log, STREAM)).incarnation?.id).toBe('i1')
+    expect((await openState(source(log))).incarnation?.id).toBe('i1')
   })
 
   test('knows a tombstone that S2 has not removed yet', async () => {
@@ -147,7 +150,7 @@ describe('openState', () => {
     await writer.execute(create)
     await writer.execute(deleteCommand)
     const untrimmed = await logOf(kept.filter(({ kind }) => kind !== 'trim').concat(foreign('?')))
-    expect((await openState(untrimmed, STREAM)).incarnation).toBeUndefined()
+    expect((await openState(source(untrimmed))).incarnation).toBeUndefined()
   })
 
   test('gives up where everything before is trimmed, however long it was', async () => {
@@ -192,7 +195,7 @@ describe('openState', () => {
         return inner.read(...args)
       },
     })
-    const state = await openState(log, STREAM)
+    const state = await openState(source(log))
     expect(state.incarnation?.start).toBe(8)
   })
 })
@@ -201,12 +204,12 @@ describe('advance', () => {
   const tail = 5
   const records = [...creation(), foreign('a'), foreign('b'), foreign('c')]
   async function known(upTo: SeqNum): Promise<StreamState> {
-    return openState(await logOf(records.slice(0, upTo)), STREAM)
+    return openState(source(await logOf(records.slice(0, upTo))))
   }
 
   test('folds what is new in one read', async () => {
     const { log, calls } = spied(await logOf(records))
-    const state = await advance(log, STREAM, await known(3), tail)
+    const state = await advance(source(log), await known(3), tail)
     expect(state.incarnation?.dataTail).toBe(5)
     expect(calls).toEqual(['read'])
   })
@@ -214,7 +217,7 @@ describe('advance', () => {
   test('reads nothing when nothing is new', async () => {
     const { log, calls } = spied(await logOf(records))
     const state = await known(5)
-    expect(await advance(log, STREAM, state, tail)).toBe(state)
+    expect(await advance(source(log), state, tail)).toBe(state)
     expect(calls).toEqual([])
   })
 
@@ -224,20 +227,20 @@ describe('advance', () => {
   ])('says so when what it needs %s', async (_name, change) => {
     const log = await logOf(records)
     await change(log)
-    await expect(advance(log, STREAM, await known(3), tail)).rejects.toThrow(StateLostError)
+    await expect(advance(source(log), await known(3), tail)).rejects.toThrow(StateLostError)
   })
 
   test('says so when the log began anew and grew again', async () => {
     const anew = await memoryLog(() => NOW + 1)
     await anew.createStream(STREAM)
     await appendRaw(anew, records, '')
-    await expect(advance(anew, STREAM, await known(3), tail)).rejects.toThrow(StateLostError)
+    await expect(advance(source(anew), await known(3), tail)).rejects.toThrow(StateLostError)
   })
 
   test('says so when the log has begun anew since', async () => {
     const short = await logOf(records.slice(0, 2))
-    await expect(advance(short, STREAM, await known(4), tail)).rejects.toThrow(StateLostError)
+    await expect(advance(source(short), await known(4), tail)).rejects.toThrow(StateLostError)
     const none = await memoryLog()
-    await expect(advance(none, STREAM, await known(4), tail)).rejects.toThrow(StateLostError)
+    await expect(advance(source(none), await known(4), tail)).rejects.toThrow(StateLostError)
   })
 })

@@ -7,11 +7,10 @@
 import { RequestError } from '../errors.ts'
 import { LOG_LIMITS, meteredBytes } from '../log/log.ts'
 import type { AppendBatch, AppendRecord } from '../log/log.ts'
-import { encodeCheckpoint, withOperationId } from './codec.ts'
 import { refuse } from './command.ts'
 import type { Command, Decision } from './command.ts'
-import { apply, snapshot } from './state.ts'
-import type { StreamState } from './state.ts'
+import { withOperationId } from './envelope.ts'
+import type { LogState, Rules } from './state.ts'
 
 /** What the operation id adds to a batch's first record: 2 bytes, its name and its value. */
 const OPERATION_BYTES = 64
@@ -23,20 +22,26 @@ export type Composition = {
   readonly decisions: readonly Decision<unknown>[]
 }
 
-type Draft = { state: StreamState; bytes: number; readonly records: AppendRecord[] }
+type Draft<Life> = {
+  readonly rules: Rules<Life>
+  state: LogState<Life>
+  bytes: number
+  readonly records: AppendRecord[]
+}
 
 /**
  * Composes the next batch from the commands that wait, in their order.
  *
  * @param operation unique id by which the batch is recognised in the log
  */
-export function compose(
-  state: StreamState,
-  commands: readonly Command<unknown>[],
+export function compose<Life>(
+  rules: Rules<Life>,
+  state: LogState<Life>,
+  commands: readonly Command<Life, unknown>[],
   { now, operation }: { readonly now: number; readonly operation: string },
 ): Composition {
-  const draft: Draft = { state, bytes: OPERATION_BYTES, records: [] }
-  if (isCheckpointDue(state)) add(draft, [encodeCheckpoint(snapshot(state))], now)
+  const draft: Draft<Life> = { rules, state, bytes: OPERATION_BYTES, records: [] }
+  if (isCheckpointDue(state)) add(draft, checkpoint(rules, state), now)
   const decisions: Decision<unknown>[] = []
   for (const command of commands) {
     const decision = take(command, draft, now)
@@ -54,16 +59,27 @@ export function compose(
  * Whether the next batch begins with a checkpoint: as soon as a page from the last one is full.
  *
  * So one page holds all there is from a checkpoint up to the last batch, and that batch is no
- * longer than a second one: opening a stream reads its last record and at most two pages.
+ * longer than a second one: opening a log reads its last record and at most two pages.
  */
-function isCheckpointDue({ incarnation, sinceCheckpoint }: StreamState): boolean {
+function isCheckpointDue({ incarnation, sinceCheckpoint }: LogState<unknown>): boolean {
   const { records, bytes } = sinceCheckpoint
   const { maxBatchRecords, maxBatchBytes } = LOG_LIMITS
   return incarnation !== undefined && (records >= maxBatchRecords || bytes >= maxBatchBytes)
 }
 
+/** The checkpoint, and behind it the trim of what it stands for: both fit in the batch or none. */
+function checkpoint<Life>(rules: Rules<Life>, state: LogState<Life>): AppendRecord[] {
+  const records = [rules.checkpoint(state)]
+  if (rules.trims) records.push({ kind: 'trim', before: state.nextSeq })
+  return records
+}
+
 /** Decides a command and adds its records to the draft; undefined when it waits for the next. */
-function take(command: Command<unknown>, draft: Draft, now: number): Decision<unknown> | undefined {
+function take<Life>(
+  command: Command<Life, unknown>,
+  draft: Draft<Life>,
+  now: number,
+): Decision<unknown> | undefined {
   const begun = draft.records.length > 0
   try {
     const decision = command(draft.state, now)
@@ -79,13 +95,17 @@ function take(command: Command<unknown>, draft: Draft, now: number): Decision<un
 }
 
 /** Adds all the records or none; false when they do not fit. */
-function add(draft: Draft, records: readonly AppendRecord[], timestamp: number): boolean {
+function add<Life>(
+  draft: Draft<Life>,
+  records: readonly AppendRecord[],
+  timestamp: number,
+): boolean {
   const bytes = records.reduce((sum, record) => sum + meteredBytes(record), draft.bytes)
   const count = draft.records.length + records.length
   if (count > LOG_LIMITS.maxBatchRecords || bytes > LOG_LIMITS.maxBatchBytes) return false
   let { state } = draft
   for (const record of records) {
-    state = apply(state, { ...record, seqNum: state.nextSeq, timestamp })
+    state = draft.rules.apply(state, { ...record, seqNum: state.nextSeq, timestamp })
   }
   draft.state = state
   draft.bytes = bytes
@@ -100,7 +120,7 @@ function tooLarge(records: readonly AppendRecord[]): RequestError {
 }
 
 function toBatch(
-  { nextSeq, fencingToken }: StreamState,
+  { nextSeq, fencingToken }: LogState<unknown>,
   records: readonly AppendRecord[],
   operation: string,
 ): AppendBatch | undefined {

@@ -1,21 +1,21 @@
-/** The commands that wait for their stream, each with a bound on how long it may wait. */
+/** The commands that wait for their log, each with a bound on how long it may wait. */
 import type { Clock } from '../clock.ts'
 import { AppendOutcomeUnknownError, LogUnavailableError } from '../errors.ts'
 import type { Command, Decision } from './command.ts'
 
 /** A command and the promise of its answer, which is kept exactly once. */
-export interface QueuedCommand {
-  readonly command: Command<unknown>
+export interface QueuedCommand<Life> {
+  readonly command: Command<Life, unknown>
   /** `writing` while a batch with its records may be on its way to the log. */
   phase: 'waiting' | 'writing' | 'answered'
   settle(decision: Decision<unknown>): void
   fail(error: unknown): void
 }
 
-export class CommandQueue {
+export class CommandQueue<Life> {
   readonly #clock: Clock
   readonly #timeoutMs: number
-  readonly #items = new Set<QueuedCommand>()
+  readonly #items = new Set<QueuedCommand<Life>>()
 
   constructor(clock: Clock, timeoutMs: number) {
     this.#clock = clock
@@ -27,8 +27,8 @@ export class CommandQueue {
   }
 
   /** The first that are not answered yet, at most `limit`, in the order in which they came. */
-  first(limit: number): readonly QueuedCommand[] {
-    const items: QueuedCommand[] = []
+  first(limit: number): readonly QueuedCommand<Life>[] {
+    const items: QueuedCommand<Life>[] = []
     for (const item of this.#items) {
       if (items.length === limit) break
       items.push(item)
@@ -36,7 +36,7 @@ export class CommandQueue {
     return items
   }
 
-  push<Answer>(command: Command<Answer>): Promise<Answer> {
+  push<Answer>(command: Command<Life, Answer>): Promise<Answer> {
     return new Promise<Answer>((resolve, reject) => {
       const done = (): void => {
         item.phase = 'answered'
@@ -47,7 +47,7 @@ export class CommandQueue {
         done()
         reject(error instanceof Error ? error : new Error(String(error)))
       }
-      const item: QueuedCommand = {
+      const item: QueuedCommand<Life> = {
         command,
         phase: 'waiting',
         settle: (decision) => {
@@ -64,7 +64,7 @@ export class CommandQueue {
   }
 }
 
-function timeout({ phase }: QueuedCommand): Error {
+function timeout({ phase }: QueuedCommand<never>): Error {
   const cause = new Error('timed out')
   return phase === 'writing' ? new AppendOutcomeUnknownError(cause) : new LogUnavailableError(cause)
 }

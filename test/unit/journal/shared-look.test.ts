@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { SharedLook } from '../../../src/streams/shared-look.ts'
+import { SharedLook } from '../../../src/journal/shared-look.ts'
 
 /** Looks that end when the test says so; each sees its own number. */
 function looks() {

@@ -20,7 +20,7 @@ import type {
   LogRecord,
   SeqNum,
 } from '../log/log.ts'
-import { readOperationId } from './codec.ts'
+import { readOperationId } from './envelope.ts'
 
 /** The operation id stands on a batch's first record that is no command: among its first three. */
 const PLACE_LIMITS = { maxRecords: 3, maxBytes: LOG_LIMITS.maxBatchBytes }

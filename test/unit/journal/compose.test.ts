@@ -4,13 +4,15 @@ import { LOG_LIMITS, checkBatch, meteredBytes } from '../../../src/log/log.ts'
 import type { AppendRecord } from '../../../src/log/log.ts'
 import { formatOffset } from '../../../src/protocol/offset.ts'
 import { appendCommand } from '../../../src/streams/append.ts'
-import { decodeRecord, encodeData, readOperationId } from '../../../src/streams/codec.ts'
-import type { Command } from '../../../src/streams/command.ts'
-import { compose } from '../../../src/streams/compose.ts'
-import type { Composition } from '../../../src/streams/compose.ts'
+import { readOperationId } from '../../../src/journal/envelope.ts'
+import { decodeRecord, encodeData } from '../../../src/streams/codec.ts'
+import type { Command } from '../../../src/journal/command.ts'
+import { compose } from '../../../src/journal/compose.ts'
+import type { Composition } from '../../../src/journal/compose.ts'
 import { createCommand, deleteCommand } from '../../../src/streams/create.ts'
-import { EMPTY_STATE, snapshot } from '../../../src/streams/state.ts'
-import type { StreamState } from '../../../src/streams/state.ts'
+import { EMPTY_STATE } from '../../../src/journal/state.ts'
+import { STREAM_RULES, snapshot } from '../../../src/streams/state.ts'
+import type { Incarnation, StreamState } from '../../../src/streams/state.ts'
 import {
   JSON_MODE,
   NOW,
@@ -21,11 +23,13 @@ import {
   fold,
   foreign,
   placed,
-} from './builders.ts'
+} from '../streams/builders.ts'
 
 const say = (body: string, more = {}) => appendCommand(appendRequest(body, more))
-const run = (commands: readonly Command<unknown>[], state: StreamState = created()): Composition =>
-  compose(state, commands, { now: NOW, operation: 'g-1' })
+const run = (
+  commands: readonly Command<Incarnation, unknown>[],
+  state: StreamState = created(),
+): Composition => compose(STREAM_RULES, state, commands, { now: NOW, operation: 'g-1' })
 const kinds = ({ batch }: Composition): string[] =>
   (batch?.records ?? []).map((record) => decodeRecord(placed([record])[0]!).kind)
 const outcomes = ({ decisions }: Composition): string[] => decisions.map(({ kind }) => kind)
@@ -101,10 +105,10 @@ describe('compose', () => {
   })
 
   test('refuses a command that breaks, and no other', () => {
-    const bug: Command<unknown> = () => {
+    const bug: Command<Incarnation, unknown> = () => {
       throw new InvariantError('a bug')
     }
-    const broken: Command<unknown> = () => {
+    const broken: Command<Incarnation, unknown> = () => {
       const record: AppendRecord = { kind: 'data', headers: [['ds', 'created']], body: bytes('?') }
       return {
         kind: 'write',
