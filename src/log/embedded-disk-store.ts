@@ -11,10 +11,13 @@ import {
   encodeStream,
   FORMAT_KEY,
   FORMAT_VERSION,
+  nameOfStreamKey,
   NEXT_STREAM_ID_KEY,
   recordKey,
   seqNumOfKey,
   streamKey,
+  streamKeyRange,
+  type KeyRange,
   type StoredStream,
 } from './embedded-format.ts'
 import { Page, type EmbeddedStore, type SeqNumRange, type StreamWrite } from './embedded-store.ts'
@@ -96,6 +99,11 @@ class DiskStore implements EmbeddedStore {
     return value === undefined ? undefined : decodeStream(value)
   }
 
+  async listStreams(prefix: string, startAfter: string, limit: number): Promise<readonly string[]> {
+    const keys = await this.#level.keys({ ...streamKeyRange(prefix, startAfter), limit }).all()
+    return keys.map(nameOfStreamKey)
+  }
+
   newStreamId(): number {
     return this.#nextStreamId++
   }
@@ -156,6 +164,6 @@ function put(key: Buffer, value: Buffer): Put {
   return { type: 'put', key, value }
 }
 
-function keyRange(streamId: number, { from, before }: SeqNumRange): { gte: Buffer; lt: Buffer } {
+function keyRange(streamId: number, { from, before }: SeqNumRange): KeyRange {
   return { gte: recordKey(streamId, from), lt: recordKey(streamId, before) }
 }

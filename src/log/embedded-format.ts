@@ -2,7 +2,8 @@
  * How the embedded log's keys and values look on disk. Pure, both ways.
  *
  * Keys begin with one byte that says what they hold. A stream's name is the whole rest of its key
- * and record keys have a fixed width, so no two names can meet and key order is seq num order.
+ * and record keys have a fixed width, so no two names can meet and key order is seq num order. Of
+ * streams it is the order of their names' UTF-8 bytes, which is S2's.
  */
 import type { StreamState } from './embedded-state.ts'
 import type { LogRecord, RecordHeader, SeqNum } from './log.ts'
@@ -28,8 +29,26 @@ const KIND_CODES = { data: 0, fence: 1, trim: 2 } as const
 /** A stream as it is kept: the id its record keys begin with, and its state. */
 export type StoredStream = { readonly id: number; readonly state: StreamState }
 
+/** Keys from `gte` up to, not including, `lt`. Empty when they are the wrong way round. */
+export type KeyRange = { readonly gte: Buffer; readonly lt: Buffer }
+
 export function streamKey(name: string): Buffer {
   return Buffer.concat([Buffer.of(STREAM_PREFIX), Buffer.from(name, 'utf8')])
+}
+
+export function nameOfStreamKey(key: Buffer): string {
+  return key.toString('utf8', 1)
+}
+
+/** The keys of the streams whose names begin with `prefix` and come after `startAfter`. */
+export function streamKeyRange(prefix: string, startAfter: string): KeyRange {
+  const first = streamKey(prefix)
+  // Between a key and the same with a zero byte at its end there is no other.
+  const next = Buffer.concat([streamKey(startAfter), Buffer.of(0)])
+  const lt = Buffer.from(first)
+  // Never overflows: neither STREAM_PREFIX nor a byte of UTF-8 is 255.
+  lt.writeUInt8(lt.readUInt8(lt.length - 1) + 1, lt.length - 1)
+  return { gte: Buffer.compare(first, next) < 0 ? next : first, lt }
 }
 
 export function recordKey(streamId: number, seqNum: SeqNum): Buffer {

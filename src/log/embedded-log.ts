@@ -15,6 +15,7 @@ import { OpenStream, type StreamContext } from './embedded-stream.ts'
 import { StreamTable } from './embedded-streams.ts'
 import {
   checkBatch,
+  LOG_LIMITS,
   LogStreamMissingError,
   type AppendAck,
   type AppendBatch,
@@ -89,6 +90,17 @@ export class EmbeddedLog implements DurableLog {
       invariant(isStreamName(stream), `no log takes the stream name ${JSON.stringify(stream)}`)
       await this.#streams.create(stream)
     })
+  }
+
+  listStreams(
+    prefix: string,
+    startAfter: string,
+    signal?: AbortSignal,
+  ): Promise<readonly string[]> {
+    // Past the open streams: one that is still on its way to disk does not exist yet.
+    return this.#call(signal, () =>
+      orUnavailable(this.#store.listStreams(prefix, startAfter, LOG_LIMITS.maxPageNames)),
+    )
   }
 
   async append(stream: string, batch: AppendBatch, signal?: AbortSignal): Promise<AppendAck> {

@@ -24,6 +24,12 @@ export type SeqNumRange = { readonly from: SeqNum; readonly before: SeqNum }
 export interface EmbeddedStore {
   loadStream(name: string): Promise<StoredStream | undefined>
 
+  /**
+   * The first names that begin with `prefix` and come after `startAfter`, in the order of their
+   * UTF-8 bytes.
+   */
+  listStreams(prefix: string, startAfter: string, limit: number): Promise<readonly string[]>
+
   /** An id no stream has had. It lasts once a stream is written with it. */
   newStreamId(): number
 

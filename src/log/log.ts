@@ -70,6 +70,8 @@ export type LogLimits = {
   readonly maxBatchBytes: number
   /** Longest fencing token, in UTF-8 bytes. */
   readonly maxTokenBytes: number
+  /** Most names in one page of streams. */
+  readonly maxPageNames: number
 }
 
 /** S2's limits; every adapter enforces the same. */
@@ -77,6 +79,7 @@ export const LOG_LIMITS: LogLimits = {
   maxBatchRecords: 1000,
   maxBatchBytes: 1024 * 1024,
   maxTokenBytes: 36,
+  maxPageNames: 1000,
 }
 
 /**
@@ -91,6 +94,16 @@ export interface DurableLog {
 
   /** Creates an empty stream, or does nothing when it exists. */
   createStream(stream: string, signal?: AbortSignal): Promise<void>
+
+  /**
+   * One page of the names of streams that begin with `prefix` and come after `startAfter`.
+   *
+   * Names are in ascending order of their UTF-8 bytes, as in S2 (seen on s2-lite 0.42.7), which
+   * is not the order of JavaScript's strings. At most {@link LogLimits.maxPageNames} names; only
+   * an empty page says that there are no more. Streams under deletion are left out. Both
+   * arguments may be empty and need not be names of streams, but are no longer than one.
+   */
+  listStreams(prefix: string, startAfter: string, signal?: AbortSignal): Promise<readonly string[]>
 
   /**
    * Appends a batch when both its conditions hold; the fencing token is judged first.

@@ -5,7 +5,13 @@
  * retry nothing: who asked knows what a second attempt would mean.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { S2, type S2Basin, type S2ClientOptions, type S2Stream } from '@s2-dev/streamstore'
+import {
+  S2,
+  type ListStreamsInput,
+  type S2Basin,
+  type S2ClientOptions,
+  type S2Stream,
+} from '@s2-dev/streamstore'
 import { LogUnavailableError } from '../errors.ts'
 import {
   LOG_LIMITS,
@@ -23,6 +29,7 @@ import {
 import { BasinGuard, PROBE_STREAM } from './s2-basin.ts'
 import { BoundedCalls } from './s2-calls.ts'
 import { appendFailure, isAlreadyThere, readFailure } from './s2-errors.ts'
+import { listNames } from './s2-listing.ts'
 import { ReadConnections, type Lease } from './s2-readers.ts'
 import { fromS2Record, toAppendInput } from './s2-records.ts'
 import { S2ReadSession, type RecordSource } from './s2-session.ts'
@@ -105,6 +112,22 @@ class S2Log implements DurableLog {
       }, signal)
     } catch (error) {
       if (!isAlreadyThere(error)) throw readFailure(error, stream)
+    }
+  }
+
+  async listStreams(
+    prefix: string,
+    startAfter: string,
+    signal?: AbortSignal,
+  ): Promise<readonly string[]> {
+    // Every request has the whole time-out: a call that had to skip many deleted streams within
+    // one could fail each time at the same place.
+    const list = (input: ListStreamsInput) =>
+      this.#call((own) => this.#basin.streams.list(input, { signal: own }), signal)
+    try {
+      return await listNames(list, prefix, startAfter)
+    } catch (error) {
+      throw readFailure(error, prefix)
     }
   }
 

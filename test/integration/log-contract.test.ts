@@ -228,6 +228,101 @@ describe.each(adapters)('$name', (adapter) => {
       })
     })
 
+    describe('names of streams', () => {
+      /** Ends of names, among them some that UTF-16 would sort in another way, and odd ones. */
+      const ENDS = [
+        ...['z', 'é', 'Z', '🦊', '\uffee', '\ue000', '\ufeffbom', '日本', '日', '\u0001', '\u007f'],
+        ...['a', 'a/', 'a/b', 'ab', 'a b', 'a+b', 'a%2Fb', 'a&prefix=z', 'a#', '..', '🦊🦊', '🦋'],
+      ]
+      const sorted = (names: readonly string[]): string[] =>
+        names.toSorted((one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other)))
+      const createMany = async (names: readonly string[]): Promise<void> => {
+        const left = [...names]
+        const createNext = async (): Promise<void> => {
+          for (let name = left.pop(); name !== undefined; name = left.pop()) {
+            await log.createStream(name)
+          }
+        }
+        await Promise.all(range(0, 64).map(createNext))
+      }
+      /** All pages up to the empty one, which is left out. */
+      const listPages = async (prefix: string): Promise<(readonly string[])[]> => {
+        const pages: (readonly string[])[] = []
+        for (;;) {
+          const page = await log.listStreams(prefix, pages.at(-1)?.at(-1) ?? '')
+          if (page.length === 0) return pages
+          pages.push(page)
+        }
+      }
+
+      it('come in the order of their UTF-8 bytes, by any prefix', async () => {
+        const names = sorted(ENDS.map((end) => `${stream}/${end}`))
+        expect(names).not.toEqual(names.toSorted())
+        await createMany(names)
+        expect(await log.listStreams(`${stream}/`, '')).toEqual(names)
+        for (const prefix of names) {
+          const expected = names.filter((name) => name.startsWith(prefix))
+          expect(await log.listStreams(prefix, ''), prefix).toEqual(expected)
+        }
+        expect(await log.listStreams(`${stream}/none`, '')).toEqual([])
+      })
+
+      it('begin after a name, whether there is such a stream or not', async () => {
+        const prefix = `${stream}/`
+        const names = sorted(ENDS.map((end) => prefix + end))
+        await createMany([...names, `${stream}-before`, `${stream}0-behind`])
+        for (const [index, name] of names.entries()) {
+          expect(await log.listStreams(prefix, name), name).toEqual(names.slice(index + 1))
+          // There is no name that only adds this to another.
+          const missing = `${name}\u0001`
+          expect(await log.listStreams(prefix, missing), missing).toEqual(names.slice(index + 1))
+        }
+        for (const before of ['', '!', stream, `${stream}-before`, prefix]) {
+          expect(await log.listStreams(prefix, before), before).toEqual(names)
+        }
+        for (const behind of [`${prefix}\u{10ffff}`, `${stream}0-behind`, '\u{10ffff}']) {
+          expect(await log.listStreams(prefix, behind), behind).toEqual([])
+        }
+      })
+
+      it('come in pages, of which only one with nothing beyond is empty', async () => {
+        const names = range(0, 1005).map((index) => `${stream}/${String(index).padStart(4, '0')}`)
+        await createMany(names)
+        const pages = await listPages(`${stream}/`)
+        expect(pages.map((page) => page.length)).toEqual([1000, 5])
+        expect(pages.flat()).toEqual(names)
+
+        const all = (await listPages('')).flat()
+        expect(all).toEqual(sorted(all))
+        expect(all.filter((name) => name.startsWith(`${stream}/`))).toEqual(names)
+        expect(all).toContain(stream)
+      })
+
+      it('include streams that hold no records, once each', async () => {
+        const [empty, full, trimmed] = sorted(
+          ['empty', 'full', 'trimmed'].map((end) => `${stream}/${end}`),
+        ) as [string, string, string]
+        for (const name of [trimmed, empty, full, empty]) await log.createStream(name)
+        await log.append(full, { records: numbered(3), matchSeqNum: 0, fencingToken: '' })
+        await log.append(full, { records: [fence('t')], matchSeqNum: 3, fencingToken: '' })
+        const records = [...numbered(3), trim(99)]
+        await log.append(trimmed, { records, matchSeqNum: 0, fencingToken: '' })
+        expect(await log.listStreams(`${stream}/`, '')).toEqual([empty, full, trimmed])
+      })
+
+      it('take prefixes and starts as long as the longest name', async () => {
+        const name = `${stream}/`.padEnd(512, 'x')
+        await log.createStream(name)
+        expect(await log.listStreams(name, '')).toEqual([name])
+        expect(await log.listStreams(name, name)).toEqual([])
+      })
+
+      it('are not waited for by a caller who gave up', async () => {
+        const listed = log.listStreams(stream, '', AbortSignal.abort())
+        await expect(listed).rejects.toThrow(LogUnavailableError)
+      })
+    })
+
     describe('appends', () => {
       it('acknowledges the seq nums taken, with a time', async () => {
         const before = Date.now()
@@ -761,6 +856,7 @@ describe.each(adapters)('$name', (adapter) => {
 
         const batch = { records: [data('x')], matchSeqNum: 0, fencingToken: '' }
         await expect(closing.createStream(stream)).rejects.toThrow(LogUnavailableError)
+        await expect(closing.listStreams('', '')).rejects.toThrow(LogUnavailableError)
         await expect(closing.append(stream, batch)).rejects.toThrow(LogUnavailableError)
         await expect(closing.checkTail(stream)).rejects.toThrow(LogUnavailableError)
         await expect(closing.read(stream, { seqNum: 0 }, ALL)).rejects.toThrow(LogUnavailableError)
@@ -799,6 +895,7 @@ describe('embedded (disk) alone', () => {
     const store = await openDiskStore(path)
     const changed: EmbeddedStore = {
       loadStream: (name) => store.loadStream(name),
+      listStreams: (...given) => store.listStreams(...given),
       newStreamId: () => store.newStreamId(),
       write: (writes) => store.write(writes),
       readRecords: (id, records, limits) => store.readRecords(id, records, limits),
@@ -837,6 +934,7 @@ describe('embedded (disk) alone', () => {
     expect(await again.read('trimmed', { seqNum: 0 }, ALL)).toEqual([])
     expect(await again.append('trimmed', one(7, 'u'))).toMatchObject({ start: 7 })
     expect(await again.checkTail('empty')).toBe(0)
+    expect(await again.listStreams('', '')).toEqual(['empty', 'kept', 'trimmed'])
     await again.createStream('new')
     await again.append('new', one(0))
     expect(withoutPlace(await again.read('kept', { seqNum: 0 }, ALL))).toEqual(records)
@@ -915,15 +1013,20 @@ describe('embedded (disk) alone', () => {
     const refused = log.append('a', one(0)).catch(() => events.push('refused'))
     const next = log.append('a', one(1)).then(() => events.push('next acknowledged'))
     await expect.poll(() => held.length).toBe(1)
+    const created = log.createStream('c').then(() => events.push('created'))
     expect(await log.checkTail('a')).toBe(0)
     await expect(log.read('a', { seqNum: 0 }, ALL)).rejects.toMatchObject({ tail: 0 })
+    expect(await log.listStreams('', '')).toEqual(['a', 'b'])
     await log.ping()
     expect(events).toEqual([])
     expect(session.records).toEqual([])
 
     held[0]?.resolve()
-    await Promise.all([append, refused, next])
-    expect(events.sort()).toEqual(['acknowledged', 'next acknowledged', 'refused'])
+    await expect.poll(() => held.length).toBe(2)
+    held[1]?.resolve()
+    await Promise.all([append, refused, next, created])
+    expect(events.sort()).toEqual(['acknowledged', 'created', 'next acknowledged', 'refused'])
+    expect(await log.listStreams('', '')).toEqual(['a', 'b', 'c'])
     expect(seqNums(session.records)).toEqual([0, 1])
   })
 
@@ -958,8 +1061,9 @@ describe('embedded (disk) alone', () => {
 
   it('is unavailable when the disk can not be read', async () => {
     const broken = () => Promise.reject(new Error('EIO'))
-    const log = await openOver(() => ({ readRecords: broken }))
+    const log = await openOver(() => ({ readRecords: broken, listStreams: broken }))
     await log.createStream('a')
+    await expect(log.listStreams('', '')).rejects.toThrow(LogUnavailableError)
     await log.append('a', one(0))
     await expect(log.read('a', { seqNum: 0 }, ALL)).rejects.toThrow(LogUnavailableError)
     const session = follow(log, 'a', 0)

@@ -63,6 +63,10 @@ export class FlakyLog implements DurableLog {
     return this.#call(() => this.#log.createStream(stream))
   }
 
+  listStreams(prefix: string, startAfter: string): Promise<readonly string[]> {
+    return this.#call(() => this.#log.listStreams(prefix, startAfter))
+  }
+
   checkTail(stream: string): Promise<SeqNum> {
     return this.#call(() => this.#log.checkTail(stream))
   }

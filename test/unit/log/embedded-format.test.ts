@@ -6,10 +6,12 @@ import {
   encodeRecord,
   encodeStream,
   FORMAT_KEY,
+  nameOfStreamKey,
   NEXT_STREAM_ID_KEY,
   recordKey,
   seqNumOfKey,
   streamKey,
+  streamKeyRange,
 } from '../../../src/log/embedded-format.ts'
 import type { LogRecord } from '../../../src/log/log.ts'
 
@@ -87,6 +89,43 @@ describe('keys', () => {
     fc.assert(
       fc.property(uint48, uint48, (id, seqNum) => {
         expect(seqNumOfKey(recordKey(id, seqNum))).toBe(seqNum)
+      }),
+    )
+  })
+
+  it('of streams carry the name', () => {
+    fc.assert(
+      fc.property(text, (name) => {
+        expect(nameOfStreamKey(streamKey(name))).toBe(name)
+      }),
+    )
+  })
+
+  it('of streams are in the range of a prefix and a start exactly when their names are', () => {
+    // Few and alike, so that they often begin with each other.
+    const unit = fc.constantFrom('a', 'b', '\u0001', '\u007f', 'é', '\uffee', '🦊', '\u{10ffff}')
+    const name = fc.string({ unit, maxLength: 3 })
+    const bytes = (of: string) => Buffer.from(of)
+    fc.assert(
+      fc.property(name, name, name, (stream, prefix, startAfter) => {
+        fc.pre(stream !== '')
+        const { gte, lt } = streamKeyRange(prefix, startAfter)
+        const key = streamKey(stream)
+        const isInside = Buffer.compare(gte, key) <= 0 && Buffer.compare(key, lt) < 0
+        const isAfter = Buffer.compare(bytes(stream), bytes(startAfter)) > 0
+        expect(isInside).toBe(stream.startsWith(prefix) && isAfter)
+      }),
+      { numRuns: 2000 },
+    )
+  })
+
+  it('of everything else are in no range of streams', () => {
+    fc.assert(
+      fc.property(text, text, uint48, uint48, (prefix, startAfter, id, seqNum) => {
+        const { gte, lt } = streamKeyRange(prefix, startAfter)
+        for (const key of [FORMAT_KEY, NEXT_STREAM_ID_KEY, recordKey(id, seqNum)]) {
+          expect(Buffer.compare(gte, key) <= 0 && Buffer.compare(key, lt) < 0).toBe(false)
+        }
       }),
     )
   })
