@@ -67,6 +67,11 @@ export class Journal<Life> {
     return this.#state.known()
   }
 
+  /** As {@link KnownState.peek}. */
+  peek(): LogState<Life> | undefined {
+    return this.#state.peek()
+  }
+
   /** As {@link KnownState.refresh}: at the tail. */
   refresh(): Promise<LogState<Life>> {
     return this.#state.refresh()

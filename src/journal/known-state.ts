@@ -23,6 +23,11 @@ export class KnownState<Life> {
     this.#source = source
   }
 
+  /** The state as far as it is known here, if it is. */
+  peek(): LogState<Life> | undefined {
+    return this.#state
+  }
+
   /** The state as far as it is known here, opened when it is not: may be behind the tail. */
   async known(): Promise<LogState<Life>> {
     return this.#state ?? (await this.refresh())
