@@ -1,4 +1,5 @@
 /** The composition root: the only file that sees every layer. No logic of its own. */
+import { randomBytes } from 'node:crypto'
 import Fastify, { LogController } from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import { systemClock } from './clock.ts'
@@ -12,11 +13,16 @@ import { onClientError, onFrameworkError, registerErrors } from './http/plugins/
 import { registerRequestLog } from './http/plugins/request-log.ts'
 import { opsRoutes } from './http/routes/ops.ts'
 import { readRoutes } from './http/routes/read.ts'
+import { subscriptionRoutes } from './http/routes/subscriptions.ts'
 import { writeRoutes } from './http/routes/write.ts'
 import { HubRegistry } from './hub/registry.ts'
 import type { DurableLog } from './log/log.ts'
 import { MAX_STREAM_NAME_BYTES } from './protocol/path.ts'
 import { StreamService } from './streams/service.ts'
+import type { StreamWatch } from './streams/watch.ts'
+import { streamsOf } from './subscriptions/streams.ts'
+import type { Streams } from './subscriptions/streams.ts'
+import { Subscriptions } from './subscriptions/subscriptions.ts'
 
 export type Dependencies = {
   readonly log: DurableLog
@@ -39,7 +45,12 @@ export type Gateway = {
 export async function buildGateway(config: Config, dependencies: Dependencies): Promise<Gateway> {
   const { log, clock = systemClock } = dependencies
   const app = createServer(config)
-  const streams = createStreams(config, { log, clock }, app)
+  const parts = { log, clock, gatewayId: randomBytes(9).toString('base64url') }
+  const subscriptions =
+    config.SUBSCRIPTIONS === 'on'
+      ? createSubscriptions(config, parts, { app, streams: streamsOf(() => streams) })
+      : undefined
+  const streams = createStreams(config, parts, { app, watch: subscriptions?.watch })
   const hubs = createHubs(config, { log, clock }, app, streams)
   const live = new LiveReads({
     streams,
@@ -57,8 +68,17 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
   await app.register(opsRoutes, { ping: (signal) => log.ping(signal), drain })
   await app.register(writeRoutes, { streams })
   await app.register(readRoutes, { streams, live, clock })
-  return { app, hubs, shutdown: () => shutdown(config, { app, hubs, drain, clock }) }
+  if (subscriptions !== undefined) {
+    const { service } = subscriptions
+    await app.register(subscriptionRoutes, { subscriptions: service, publicUrl: config.PUBLIC_URL })
+    subscriptions.start()
+  }
+  const running = { app, hubs, drain, clock, subscriptions }
+  return { app, hubs, shutdown: () => shutdown(config, running) }
 }
+
+/** What every part of this gateway has to do with. */
+type Parts = Required<Dependencies> & { readonly gatewayId: string }
 
 function createServer(config: Config): FastifyInstance {
   const app = Fastify({
@@ -83,22 +103,47 @@ function createServer(config: Config): FastifyInstance {
 
 function createStreams(
   config: Config,
-  { log, clock }: Required<Dependencies>,
-  app: FastifyInstance,
+  parts: Parts,
+  { app, watch }: { readonly app: FastifyInstance; readonly watch: StreamWatch | undefined },
 ): StreamService {
   return new StreamService({
-    log,
-    clock,
+    ...parts,
     commandTimeoutMs: config.APPEND_TIMEOUT_MS,
     chunkCacheBytes: config.MAX_CHUNK_CACHE_BYTES,
     maxOpenStreams: config.MAX_OPEN_STREAMS,
     maxBufferedAppendBytes: config.MAX_BUFFERED_APPEND_BYTES,
     maxProducers: config.MAX_PRODUCERS,
-    onBackgroundError: (task, error) => {
-      if (error instanceof GatewayError) app.log.info({ task, code: error.code }, 'task put off')
-      else app.log.error({ task, err: error }, 'task failed')
-    },
+    watch,
+    onBackgroundError: logBackgroundErrors(app),
   })
+}
+
+function createSubscriptions(
+  config: Config,
+  parts: Parts,
+  { app, streams }: { readonly app: FastifyInstance; readonly streams: Streams },
+): Subscriptions {
+  return new Subscriptions({
+    ...parts,
+    streams,
+    commandTimeoutMs: config.APPEND_TIMEOUT_MS,
+    takeoverMs: config.SUBSCRIPTION_TAKEOVER_MS,
+    maxStreams: config.MAX_SUBSCRIPTION_STREAMS,
+    webhook: {
+      allowLocalhost: config.ALLOW_LOCAL_WEBHOOKS === 'true',
+      timeoutMs: config.WEBHOOK_TIMEOUT_MS,
+      maxResponseBytes: config.MAX_WEBHOOK_RESPONSE_BYTES,
+      maxConcurrentPerHost: config.MAX_WEBHOOKS_PER_HOST,
+    },
+    onBackgroundError: logBackgroundErrors(app),
+  })
+}
+
+function logBackgroundErrors({ log }: FastifyInstance): (task: string, error: unknown) => void {
+  return (task, error) => {
+    if (error instanceof GatewayError) log.info({ task, code: error.code }, 'task put off')
+    else log.error({ task, err: error }, 'task failed')
+  }
 }
 
 function createHubs(
@@ -133,13 +178,16 @@ type Running = {
   readonly hubs: HubRegistry
   readonly drain: Drain
   readonly clock: Clock
+  readonly subscriptions: Subscriptions | undefined
 }
 
-async function shutdown(config: Config, { app, hubs, drain, clock }: Running): Promise<void> {
+async function shutdown(config: Config, running: Running): Promise<void> {
+  const { app, hubs, drain, clock, subscriptions } = running
   drain.begin()
   const { SHUTDOWN_GRACE_MS } = config
   const cancel = clock.after(SHUTDOWN_GRACE_MS, () => app.server.closeAllConnections())
   await hubs.drain(Math.min(SHUTDOWN_GRACE_MS / 2, hubs.subscribers * DISMISSAL_MS))
   await app.close()
+  await subscriptions?.stop().catch(() => undefined)
   cancel()
 }

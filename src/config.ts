@@ -81,6 +81,21 @@ const variables = z.object({
   /** A state is about 1 KiB, and some 150 bytes for each producer. */
   MAX_OPEN_STREAMS: integer(10_000, 1, 10_000_000),
 
+  // Subscriptions.
+  SUBSCRIPTIONS: z.enum(['on', 'off'], 'must be on or off').default('on'),
+  /** Some seconds of pauses and slow appends must not make a gateway seem dead. */
+  SUBSCRIPTION_TAKEOVER_MS: integer(10_000, 1000, 10 * 60 * 1000),
+  /** With names of usual length they fit in one checkpoint record of 1 MiB. */
+  MAX_SUBSCRIPTION_STREAMS: integer(5000, 1, 10_000),
+  /** As long as the default lease: a shorter lease makes it shorter. */
+  WEBHOOK_TIMEOUT_MS: milliseconds(30_000),
+  /** All that is read of an answer is whether it says `done`. */
+  MAX_WEBHOOK_RESPONSE_BYTES: integer(64 * KIB, KIB, MIB),
+  /** A slow receiver must not hold all connections, nor be flooded. */
+  MAX_WEBHOOKS_PER_HOST: integer(8, 1, 1000),
+  ALLOW_LOCAL_WEBHOOKS: z.enum(['true', 'false'], 'must be true or false').default('false'),
+  PUBLIC_URL: z.string().transform(endpoint).optional(),
+
   // HTTP and S2.
   S2_TIMEOUT_MS: milliseconds(4_000),
   MAX_HEADER_BYTES: integer(16 * KIB, KIB, MIB),

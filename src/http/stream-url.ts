@@ -44,6 +44,10 @@ export function sourceNameOf(path: string): string {
  * client of HTTP/1.0 that names no host.
  */
 export function absoluteUrl(request: FastifyRequest): string {
-  const { host, protocol } = request
-  return host === '' ? pathOf(request) : `${protocol}://${host}${pathOf(request)}`
+  return `${originOf(request)}${pathOf(request)}`
+}
+
+/** Scheme and authority as this client sees them; empty for one that names no host. */
+export function originOf({ host, protocol }: FastifyRequest): string {
+  return host === '' ? '' : `${protocol}://${host}`
 }

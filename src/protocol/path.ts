@@ -20,7 +20,15 @@ const RESERVED = '__ds'
  * @throws RequestError `invalid_path`, `reserved_path`
  */
 export function parseStreamPath(raw: string): string {
-  const name = decode(raw)
+  return checkStreamName(decode(raw))
+}
+
+/**
+ * Checks a stream name that comes as it is, in a body for instance.
+ *
+ * @throws RequestError `invalid_path`, `reserved_path`
+ */
+export function checkStreamName(name: string): string {
   if (Buffer.byteLength(name) > MAX_STREAM_NAME_BYTES) {
     throw invalid(`a stream name is at most ${MAX_STREAM_NAME_BYTES} bytes`)
   }

@@ -38,6 +38,8 @@ export type CreateAnswer = {
   /** The fork depth of the offset at the data tail. */
   readonly depth: number
   readonly closed: boolean
+  /** The request brought the stream its first data. */
+  readonly hasData: boolean
   /** The source of an expired fork whose place was taken: its reference is to be given up. */
   readonly released?: Released | undefined
 }
@@ -72,7 +74,7 @@ export function compare(found: Incarnation, request: Requested): Decision<Create
   const { contentType } = config
   return {
     kind: 'answer',
-    answer: { kind: 'exists', contentType, dataTail, depth: lineage.depth, closed },
+    answer: { kind: 'exists', contentType, dataTail, depth: lineage.depth, closed, hasData: false },
   }
 }
 
@@ -134,6 +136,7 @@ function create(
       dataTail: createdAt + 1 + messages.length,
       depth: fork?.origin.lineage.depth ?? 0,
       closed: close,
+      hasData: messages.length > 0,
       released: releasedBy(state.incarnation),
     },
   }

@@ -10,13 +10,14 @@ import type { Clock } from '../clock.ts'
 import { OverloadedError, StreamGoneError, StreamRetainedError, invariant } from '../errors.ts'
 import type { DurableLog } from '../log/log.ts'
 import { DEFAULT_CONTENT_TYPE } from '../protocol/content-type.ts'
+import { formatOffset } from '../protocol/offset.ts'
 import type { OffsetRequest } from '../protocol/offset.ts'
 import type { AppendRequest, CreateRequest } from '../protocol/requests.ts'
 import { appendCommand, isTouchDue, touchCommand } from './append.ts'
 import type { AppendAnswer } from './append.ts'
 import type { Chunk, ChunkSource } from './chunks.ts'
 import { buryUnseenCommand, createCommand, deleteCommand } from './create.ts'
-import type { CreateAnswer } from './create.ts'
+import type { CreateAnswer, Released } from './create.ts'
 import { absence, existing, retained } from './existence.ts'
 import { Forks } from './forks.ts'
 import type { OwnPart, StreamPosition } from './lineage.ts'
@@ -25,10 +26,14 @@ import type { ReadResult } from './reader.ts'
 import type { StreamState } from './state.ts'
 import { StreamLog } from './stream-log.ts'
 import type { StreamView } from './view.ts'
+import { NO_WATCH } from './watch.ts'
+import type { Growth, StreamWatch } from './watch.ts'
 
 export type StreamServiceOptions = {
   readonly log: DurableLog
   readonly clock: Clock
+  /** Unique in the world, and new for each process. */
+  readonly gatewayId: string
   readonly commandTimeoutMs: number
   readonly chunkCacheBytes: number
   /** How many streams' states are kept in memory. */
@@ -37,6 +42,8 @@ export type StreamServiceOptions = {
   readonly maxBufferedAppendBytes: number
   /** How many producers a new stream remembers. */
   readonly maxProducers: number
+  /** Has to know what changes. */
+  readonly watch?: StreamWatch | undefined
   /** Told of failures of work that no request waits for. */
   readonly onBackgroundError: (task: string, error: unknown) => void
 }
@@ -46,12 +53,13 @@ export class StreamService {
   readonly #streams: LRUCache<string, StreamLog>
   readonly #reader: StreamReader
   readonly #forks: Forks
-  readonly #gatewayId = randomBytes(6).toString('base64url')
+  readonly #watch: StreamWatch
   #bufferedAppendBytes = 0
 
   constructor(options: StreamServiceOptions) {
     this.#options = options
     this.#streams = new LRUCache({ max: options.maxOpenStreams })
+    this.#watch = options.watch ?? NO_WATCH
     const { log, clock, chunkCacheBytes, maxProducers, onBackgroundError } = options
     const open = (name: string): StreamLog => this.#open(name)
     this.#reader = new StreamReader({
@@ -87,7 +95,9 @@ export class StreamService {
       this.#forks.releaseLater(answer.released)
       return answer
     }
-    return this.#buffered(request.body, () => this.#collecting(name, create))
+    const watched = (): Promise<CreateAnswer> =>
+      this.#watch.around(name, () => this.#collecting(name, create), growthByCreation)
+    return this.#buffered(request.body, watched)
   }
 
   async #createPlain(
@@ -109,7 +119,11 @@ export class StreamService {
    */
   async append(name: string, request: AppendRequest): Promise<AppendAnswer> {
     const append = (): Promise<AppendAnswer> => this.#open(name).execute(appendCommand(request))
-    return this.#buffered(request.body, () => this.#collecting(name, append))
+    const growth = (answer: AppendAnswer): Growth =>
+      request.body.length > 0 ? grownTo(answer) : { kind: 'none' }
+    const watched = (): Promise<AppendAnswer> =>
+      this.#watch.around(name, () => this.#collecting(name, append), growth)
+    return this.#buffered(request.body, watched)
   }
 
   /**
@@ -120,7 +134,10 @@ export class StreamService {
    */
   async delete(name: string): Promise<void> {
     const stream = this.#open(name)
-    this.#forks.releaseLater(await this.#collecting(name, () => stream.execute(deleteCommand)))
+    const remove = (): Promise<Released | undefined> =>
+      this.#collecting(name, () => stream.execute(deleteCommand))
+    const released = await this.#watch.around(name, remove, () => ({ kind: 'unclear' }))
+    this.#forks.releaseLater(released)
     this.#collectIfRetired(stream)
   }
 
@@ -207,8 +224,7 @@ export class StreamService {
   #open(name: string): StreamLog {
     const open = this.#streams.get(name)
     if (open !== undefined) return open
-    const { log, clock, commandTimeoutMs } = this.#options
-    const gatewayId = this.#gatewayId
+    const { log, clock, commandTimeoutMs, gatewayId } = this.#options
     const stream = new StreamLog(name, { log, clock, commandTimeoutMs, gatewayId })
     this.#streams.set(name, stream)
     return stream
@@ -237,4 +253,12 @@ export class StreamService {
       this.#bufferedAppendBytes -= body.length
     }
   }
+}
+
+function growthByCreation(answer: CreateAnswer): Growth {
+  return answer.hasData ? grownTo(answer) : { kind: 'none' }
+}
+
+function grownTo({ dataTail, depth }: Pick<AppendAnswer, 'dataTail' | 'depth'>): Growth {
+  return { kind: 'grown', tail: formatOffset({ depth, seqNum: dataTail }) }
 }

@@ -7,13 +7,14 @@ import { afterAll, beforeAll } from 'vitest'
 import { openEmbeddedLog } from '../../src/log/embedded-log.ts'
 import { startGateway } from '../support/gateway.ts'
 
-const options = { baseUrl: '', longPollTimeoutMs: 1000 }
+const options = { baseUrl: '', longPollTimeoutMs: 1000, subscriptions: true }
+const env = { LONG_POLL_TIMEOUT_MS: '1000', ALLOW_LOCAL_WEBHOOKS: 'true' }
 let cleanUp = (): Promise<void> => Promise.resolve()
 
 beforeAll(async () => {
   const path = await mkdtemp(join(tmpdir(), 'ds-conformance-'))
   const log = await openEmbeddedLog({ location: { kind: 'directory', path } })
-  const gateway = await startGateway({ log, env: { LONG_POLL_TIMEOUT_MS: '1000' } })
+  const gateway = await startGateway({ log, env })
   options.baseUrl = gateway.url
   cleanUp = async () => {
     await gateway.shutdown()

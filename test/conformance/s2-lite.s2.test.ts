@@ -5,7 +5,8 @@ import { openS2Log } from '../../src/log/s2-log.ts'
 import { startGateway } from '../support/gateway.ts'
 import { startS2Lite } from '../support/s2-lite.ts'
 
-const options = { baseUrl: '', longPollTimeoutMs: 1000 }
+const options = { baseUrl: '', longPollTimeoutMs: 1000, subscriptions: true }
+const env = { LONG_POLL_TIMEOUT_MS: '1000', ALLOW_LOCAL_WEBHOOKS: 'true' }
 let cleanUp = (): Promise<void> => Promise.resolve()
 
 beforeAll(async () => {
@@ -16,7 +17,7 @@ beforeAll(async () => {
     basin: 'conformance',
     requestTimeoutMs: 5000,
   })
-  const gateway = await startGateway({ log, env: { LONG_POLL_TIMEOUT_MS: '1000' } })
+  const gateway = await startGateway({ log, env })
   options.baseUrl = gateway.url
   cleanUp = async () => {
     await gateway.shutdown()

@@ -45,10 +45,11 @@ class World {
     this.random = random
     this.log = log
     this.gateways = range(GATEWAYS).map(
-      () =>
+      (gateway) =>
         new StreamService({
           log,
           clock,
+          gatewayId: `g${gateway}`,
           commandTimeoutMs: 2_000,
           chunkCacheBytes: 1024 * 1024,
           maxOpenStreams: 10,

@@ -1,10 +1,12 @@
 /** One line for each request, when it is over: no bodies, no query, no headers, so no secrets. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { GatewayError } from '../../errors.ts'
 import { pathOf } from '../stream-url.ts'
 
+/** A refusal or a failure that has a stable code. */
+type Failure = Error & { readonly code: string }
+
 /** What a request failed with, until its line is written. */
-const failures = new WeakMap<FastifyRequest, GatewayError>()
+const failures = new WeakMap<FastifyRequest, Failure>()
 
 export function registerRequestLog(app: FastifyInstance): void {
   app.addHook('onRequest', (request, reply, done) => {
@@ -14,7 +16,7 @@ export function registerRequestLog(app: FastifyInstance): void {
 }
 
 /** Has the request's line say what it failed with. */
-export function noteFailure(request: FastifyRequest, error: GatewayError): void {
+export function noteFailure(request: FastifyRequest, error: Failure): void {
   failures.set(request, error)
 }
 
@@ -40,7 +42,7 @@ export function logWhenOver(request: FastifyRequest, reply: FastifyReply): void 
 }
 
 /** The first cause's message: a stack for each request of an outage would fill the disk. */
-function causeOf(failure: GatewayError): string | undefined {
+function causeOf(failure: Failure): string | undefined {
   let { cause } = failure
   while (cause instanceof Error && cause.cause !== undefined) cause = cause.cause
   return cause instanceof Error ? cause.message : undefined

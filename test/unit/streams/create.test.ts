@@ -27,7 +27,14 @@ describe('createCommand', () => {
     expect(create(wanted(), EMPTY_STATE)).toEqual({
       kind: 'write',
       records: [fence, birth(0)],
-      answer: { kind: 'created', contentType: 'text/plain', dataTail: 2, depth: 0, closed: false },
+      answer: {
+        kind: 'created',
+        contentType: 'text/plain',
+        dataTail: 2,
+        depth: 0,
+        closed: false,
+        hasData: false,
+      },
     })
   })
 
@@ -35,7 +42,14 @@ describe('createCommand', () => {
     expect(create(wanted(), huskState(40))).toEqual({
       kind: 'write',
       records: [fence, birth(40)],
-      answer: { kind: 'created', contentType: 'text/plain', dataTail: 42, depth: 0, closed: false },
+      answer: {
+        kind: 'created',
+        contentType: 'text/plain',
+        dataTail: 42,
+        depth: 0,
+        closed: false,
+        hasData: false,
+      },
     })
   })
 
@@ -55,6 +69,7 @@ describe('createCommand', () => {
         dataTail: 4,
         depth: 0,
         closed: true,
+        hasData: true,
       },
     })
   })
@@ -65,7 +80,7 @@ describe('createCommand', () => {
   ])('closes an empty stream with %s', (_name, request) => {
     expect(create(request, EMPTY_STATE)).toMatchObject({
       records: [fence, birth(0, request.config), encodeClosed({ checkpoint: 1 }, {})],
-      answer: { dataTail: 2, closed: true },
+      answer: { dataTail: 2, closed: true, hasData: false },
     })
   })
 
@@ -76,7 +91,14 @@ describe('createCommand', () => {
     expect(create(wanted(), expired)).toEqual({
       kind: 'write',
       records: [{ kind: 'trim', before: 2 }, fence, birth(3)],
-      answer: { kind: 'created', contentType: 'text/plain', dataTail: 5, depth: 0, closed: false },
+      answer: {
+        kind: 'created',
+        contentType: 'text/plain',
+        dataTail: 5,
+        depth: 0,
+        closed: false,
+        hasData: false,
+      },
     })
   })
 
@@ -93,25 +115,53 @@ describe('createCommand', () => {
       'the same',
       wanted({ config: { ...TEXT, contentType: 'TEXT/plain;charset=utf-8' } }),
       created(),
-      { kind: 'exists', contentType: 'text/plain', dataTail: 2, depth: 0, closed: false },
+      {
+        kind: 'exists',
+        contentType: 'text/plain',
+        dataTail: 2,
+        depth: 0,
+        closed: false,
+        hasData: false,
+      },
     ],
     [
       'the same with a body, which is not appended again',
       wanted({ body: bytes('x') }),
       created(),
-      { kind: 'exists', contentType: 'text/plain', dataTail: 2, depth: 0, closed: false },
+      {
+        kind: 'exists',
+        contentType: 'text/plain',
+        dataTail: 2,
+        depth: 0,
+        closed: false,
+        hasData: false,
+      },
     ],
     [
       'the same closed one',
       wanted({ close: true }),
       closed,
-      { kind: 'exists', contentType: 'text/plain', dataTail: 2, depth: 0, closed: true },
+      {
+        kind: 'exists',
+        contentType: 'text/plain',
+        dataTail: 2,
+        depth: 0,
+        closed: true,
+        hasData: false,
+      },
     ],
     [
       'the same instant in other words',
       at('b'),
       after(EMPTY_STATE, [createCommand(at('a'))]),
-      { kind: 'exists', contentType: 'text/plain', dataTail: 2, depth: 0, closed: false },
+      {
+        kind: 'exists',
+        contentType: 'text/plain',
+        dataTail: 2,
+        depth: 0,
+        closed: false,
+        hasData: false,
+      },
     ],
     [
       'another content type',

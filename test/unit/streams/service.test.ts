@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import type { DurableLog } from '../../../src/log/log.ts'
 import { encodeTouch } from '../../../src/streams/codec.ts'
@@ -27,6 +28,7 @@ function gateway(log: DurableLog): StreamService {
   return new StreamService({
     log,
     clock: new ManualClock(),
+    gatewayId: randomUUID(),
     commandTimeoutMs: 1000,
     chunkCacheBytes: 1024 * 1024,
     maxOpenStreams: 10,

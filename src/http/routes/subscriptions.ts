@@ -1,0 +1,127 @@
+/** The reserved subscription APIs under `__ds` (PROTOCOL §6, §7). */
+import type { FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify'
+import { SubscriptionError } from '../../subscriptions/errors.ts'
+import {
+  parseClaim,
+  parseLinkPath,
+  parseProgress,
+  parseRelease,
+  parseStreams,
+  parseSubscription,
+  parseSubscriptionId,
+} from '../../subscriptions/requests.ts'
+import type { SubscriptionService } from '../../subscriptions/service.ts'
+import { JWKS_MAX_AGE_S } from '../../subscriptions/signature.ts'
+import type { WakeTokenUse } from '../../subscriptions/wake-token.ts'
+import { noteFailure } from '../plugins/request-log.ts'
+import { renderClaim, renderError, renderSubscription } from '../render-subscription.ts'
+import { STREAM_PREFIX, originOf, pathOf } from '../stream-url.ts'
+
+type Options = {
+  readonly subscriptions: SubscriptionService
+  /** Where clients reach the gateway, when that can't be taken from their requests. */
+  readonly publicUrl: string | undefined
+}
+
+const CONTROL_PREFIX = `${STREAM_PREFIX}__ds/`
+const PREFIX = `${CONTROL_PREFIX}subscriptions/`
+const ONE = `${PREFIX}:id`
+
+export const subscriptionRoutes: FastifyPluginCallback<Options> = (app, options, done) => {
+  const { subscriptions, publicUrl } = options
+  const rootOf = (request: FastifyRequest): string =>
+    `${publicUrl ?? originOf(request)}${STREAM_PREFIX}`
+
+  app.setErrorHandler((error, request, reply) => {
+    if (!(error instanceof SubscriptionError)) throw error
+    noteFailure(request, error)
+    const { status, headers, body } = renderError(error)
+    return reply.code(status).headers(headers).send(body)
+  })
+
+  app.get(`${CONTROL_PREFIX}jwks.json`, async (_request, reply) => {
+    const jwks = await subscriptions.jwks()
+    return reply
+      .header('content-type', 'application/jwk-set+json')
+      .header('cache-control', `public, max-age=${JWKS_MAX_AGE_S}`)
+      .send(Buffer.from(JSON.stringify(jwks)))
+  })
+
+  app.put(ONE, async (request, reply) => {
+    const body = parseSubscription(bodyOf(request))
+    const made = await subscriptions.create(idOf(request), body, rootOf(request))
+    const status = made.kind === 'created' ? 201 : 200
+    return json(reply.code(status), renderSubscription(made))
+  })
+
+  app.get(ONE, async (request, reply) => {
+    return json(reply, renderSubscription(await subscriptions.describe(idOf(request))))
+  })
+
+  app.delete(ONE, async (request, reply) => {
+    await subscriptions.delete(idOf(request))
+    return reply.code(204).send()
+  })
+
+  app.post(`${ONE}/streams`, async (request, reply) => {
+    await subscriptions.addStreams(idOf(request), parseStreams(bodyOf(request)))
+    return reply.code(204).send()
+  })
+
+  app.delete(`${ONE}/streams/*`, async (request, reply) => {
+    const [, , ...path] = segmentsOf(request)
+    await subscriptions.removeStream(idOf(request), parseLinkPath(path.join('/')))
+    return reply.code(204).send()
+  })
+
+  app.post(`${ONE}/claim`, async (request, reply) => {
+    const claimed = await subscriptions.claim(idOf(request), parseClaim(bodyOf(request)))
+    return json(reply, renderClaim(claimed))
+  })
+
+  const progress = (use: WakeTokenUse) => async (request: FastifyRequest, reply: FastifyReply) => {
+    const authorization = { use, token: bearerOf(request) }
+    const body = parseProgress(bodyOf(request))
+    const nextWake = await subscriptions.progress(idOf(request), authorization, body)
+    return json(reply, { ok: true, next_wake: nextWake })
+  }
+  app.post(`${ONE}/callback`, progress('callback'))
+  app.post(`${ONE}/ack`, progress('claim'))
+
+  app.post(`${ONE}/release`, async (request, reply) => {
+    const token = bearerOf(request)
+    await subscriptions.release(idOf(request), token, parseRelease(bodyOf(request)))
+    return reply.code(204).send()
+  })
+  done()
+}
+
+/** The path after the prefix, as sent: the router's own decoding would hide what is malformed. */
+function segmentsOf(request: FastifyRequest): readonly string[] {
+  return pathOf(request).slice(PREFIX.length).split('/')
+}
+
+function idOf(request: FastifyRequest): string {
+  return parseSubscriptionId(segmentsOf(request)[0] ?? '')
+}
+
+function bodyOf({ body }: FastifyRequest): Buffer {
+  return Buffer.isBuffer(body) ? body : Buffer.alloc(0)
+}
+
+/** The credentials of RFC 6750 §2.1. */
+function bearerOf({ headers }: FastifyRequest): string {
+  const [, token] = /^Bearer +([\w.~+/-]+=*) *$/i.exec(headers.authorization ?? '') ?? []
+  if (token === undefined) {
+    throw new SubscriptionError('TOKEN_INVALID', 'send the token as Authorization: Bearer')
+  }
+  return token
+}
+
+/** As bytes: to a string the framework would add a charset, which JSON does not have. */
+function json(reply: FastifyReply, body: unknown): FastifyReply {
+  return reply
+    .header('content-type', 'application/json')
+    .header('cache-control', 'no-store')
+    .send(Buffer.from(JSON.stringify(body)))
+}

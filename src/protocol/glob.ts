@@ -1,0 +1,84 @@
+/**
+ * Patterns over stream names (PROTOCOL §6.2): `*` is one path segment, `**` any number of them,
+ * and everything else is itself. `%2A` is a `*` that is meant literally. PURE.
+ */
+import { RequestError } from '../errors.ts'
+
+/** A pattern that is known to be well-formed. */
+export type Glob = {
+  readonly pattern: string
+  /** What every matching name begins with: all a listing has to look at. */
+  readonly prefix: string
+  readonly matches: (name: string) => boolean
+}
+
+/**
+ * Reads a pattern. Slashes around it mean nothing.
+ *
+ * @throws RequestError `invalid_path`: an empty segment, or a wildcard that is only a part of one
+ */
+export function parseGlob(text: string): Glob {
+  const segments = text.replace(/^\/+|\/+$/g, '').split('/')
+  for (const segment of segments) checkSegment(segment)
+  const literal = segments.map((segment) => segment.replace(/%2A/gi, '*'))
+  const wild = segments.findIndex(isWildcard)
+  const prefix = wild === -1 ? literal.join('/') : literal.slice(0, wild).map(closed).join('')
+  const pattern = segments.join('/')
+  const parts = segments.map((segment, index): Part => {
+    if (segment === '*') return ANY
+    return segment === '**' ? ANY_NUMBER : { kind: 'literal', text: literal[index] ?? '' }
+  })
+  return { pattern, prefix, matches: (name) => matches(parts, name.split('/')) }
+}
+
+type Part = { readonly kind: 'literal'; readonly text: string } | typeof ANY | typeof ANY_NUMBER
+const ANY = { kind: 'any' } as const
+const ANY_NUMBER = { kind: 'any number' } as const
+
+function isWildcard(segment: string): boolean {
+  return segment === '*' || segment === '**'
+}
+
+function closed(segment: string): string {
+  return `${segment}/`
+}
+
+function checkSegment(segment: string): void {
+  if (segment === '' || segment === '.' || segment === '..') {
+    throw new RequestError('invalid_path', 'a pattern has no empty, . or .. segments')
+  }
+  if (segment.includes('*') && !isWildcard(segment)) {
+    throw new RequestError('invalid_path', 'a wildcard is a whole segment: * or **')
+  }
+}
+
+/**
+ * Only the last `**` is ever tried again: what an earlier one could take besides, the last one can
+ * take as well. So a pattern can't be made to take more than pattern times name steps.
+ */
+function matches(parts: readonly Part[], segments: readonly string[]): boolean {
+  let part = 0
+  let segment = 0
+  let retry: { readonly part: number; segment: number } | undefined
+  while (segment < segments.length) {
+    const current = parts[part]
+    if (current?.kind === 'any number') {
+      part += 1
+      retry = { part, segment }
+    } else if (current !== undefined && takes(current, segments[segment] ?? '')) {
+      part += 1
+      segment += 1
+    } else if (retry !== undefined) {
+      retry.segment += 1
+      part = retry.part
+      segment = retry.segment
+    } else {
+      return false
+    }
+  }
+  return parts.slice(part).every(({ kind }) => kind === 'any number')
+}
+
+function takes(part: Part, segment: string): boolean {
+  return part.kind === 'any' || (part.kind === 'literal' && part.text === segment)
+}

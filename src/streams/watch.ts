@@ -1,0 +1,27 @@
+/**
+ * Whoever has to know of everything that changes streams: a port, so that the rules of streams
+ * need not know who that is.
+ */
+import type { Offset } from '../protocol/offset.ts'
+
+/** What became of a stream: its new tail; that somebody has to look; or nothing of interest. */
+export type Growth =
+  { readonly kind: 'grown'; readonly tail: Offset } | { readonly kind: 'unclear' | 'none' }
+
+export interface StreamWatch {
+  /**
+   * Runs what may change a stream. Whatever becomes of this process, what has changed is known
+   * afterwards to whoever watches.
+   *
+   * @param growthOf what an answer says of the stream; after a failure it is `unclear`
+   * @throws GatewayError what `run` throws; or the watcher is not ready, and nothing was run
+   */
+  around<Answer>(
+    stream: string,
+    run: () => Promise<Answer>,
+    growthOf: (answer: Answer) => Growth,
+  ): Promise<Answer>
+}
+
+/** Nobody has to know. */
+export const NO_WATCH: StreamWatch = { around: (_stream, run) => run() }

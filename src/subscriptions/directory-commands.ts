@@ -1,0 +1,154 @@
+/** What a gateway may do with the directory, as pure decisions over its state. PURE. */
+import type { Command, Decision } from '../journal/command.ts'
+import { refuse } from '../journal/command.ts'
+import { incarnationToken } from '../journal/state.ts'
+import { OverloadedError } from '../errors.ts'
+import type { AppendRecord, SeqNum } from '../log/log.ts'
+import { encodeDirectoryEvent } from './directory-state.ts'
+import type {
+  Directory,
+  DirectoryEntry,
+  DirectoryEvent,
+  DirectoryState,
+  Mark,
+  Member,
+} from './directory-state.ts'
+import { SubscriptionError } from './errors.ts'
+
+type DirectoryCommand<Answer> = Command<Directory, Answer>
+
+/** All of it must fit in one checkpoint record of 1 MiB; each kind has its part. */
+export const MAX_MARK_BYTES = 384 * 1024
+export const MAX_ENTRY_BYTES = 384 * 1024
+/** What JSON adds to a name, and to an entry. */
+const MARK_OVERHEAD = 4
+const ENTRY_OVERHEAD = 120
+
+/** Says that a gateway is there and knows all that the directory holds. */
+export function aliveCommand(gateway: string): DirectoryCommand<undefined> {
+  return (state) => write(state, [{ kind: 'alive', gateway }], undefined)
+}
+
+/** Takes marks in hand and lets go of others. */
+export function markCommand(
+  gateway: string,
+  { add, drop }: { readonly add: readonly Mark[]; readonly drop: readonly Mark[] },
+): DirectoryCommand<undefined> {
+  return (state) => {
+    const { incarnation } = state
+    const bytes = incarnation === undefined ? 0 : bytesOfMarks(incarnation)
+    if (add.length > 0 && bytes + sum(add, markSize) > MAX_MARK_BYTES) {
+      return refuse(new OverloadedError('too many streams with subscriptions are active'))
+    }
+    return write(state, [{ kind: 'marked', gateway, add, drop }], undefined)
+  }
+}
+
+function bytesOfMarks({ gateways, orphans }: Directory): number {
+  let bytes = sum(orphans, markSize)
+  for (const { marks } of gateways.values()) bytes += sum(marks, markSize)
+  return bytes
+}
+
+function markSize(mark: Mark): number {
+  return Buffer.byteLength(mark) + MARK_OVERHEAD
+}
+
+function sum<Item>(items: Iterable<Item>, sizeOf: (item: Item) => number): number {
+  let total = 0
+  for (const item of items) total += sizeOf(item)
+  return total
+}
+
+/** Leaves; what the gateway had in hand is for others to look after. */
+export function leaveCommand(gateway: string): DirectoryCommand<undefined> {
+  return (state) =>
+    state.incarnation?.gateways.has(gateway) === true
+      ? write(state, [{ kind: 'left', gateway }], undefined)
+      : { kind: 'answer', answer: undefined }
+}
+
+/**
+ * Takes over what a gateway had in hand that has been silent since its record `seen`. Answers
+ * nothing when it has written since: then it lives.
+ */
+export function takeOverCommand(
+  gateway: string,
+  silent: { readonly id: string; readonly seen: SeqNum },
+): DirectoryCommand<readonly Mark[]> {
+  return (state) => {
+    const { incarnation } = state
+    const member: Member | undefined = incarnation?.gateways.get(silent.id)
+    if (incarnation === undefined || member === undefined || member.seen !== silent.seen) {
+      return { kind: 'answer', answer: [] }
+    }
+    const inherited = [...member.marks.union(incarnation.orphans)]
+    return write(state, [{ kind: 'left', gateway: silent.id }, adopted(gateway)], inherited)
+  }
+}
+
+/** Takes over what gateways have left behind, unless another one was first. */
+export function adoptOrphansCommand(gateway: string): DirectoryCommand<readonly Mark[]> {
+  return (state) => {
+    const orphans = [...(state.incarnation?.orphans ?? [])]
+    if (orphans.length === 0) return { kind: 'answer', answer: [] }
+    return write(state, [adopted(gateway)], orphans)
+  }
+}
+
+function adopted(gateway: string): DirectoryEvent {
+  return { kind: 'adopted', gateway }
+}
+
+/** Makes a subscription known, in place of what was known of it. */
+export function subscribeCommand(
+  gateway: string,
+  subscription: string,
+  entry: DirectoryEntry,
+): DirectoryCommand<undefined> {
+  return (state) => {
+    const others = state.incarnation?.subscriptions.remove(subscription)
+    const bytes = others === undefined ? 0 : sum(others, ([id, known]) => entrySize(id, known))
+    if (bytes + entrySize(subscription, entry) > MAX_ENTRY_BYTES) {
+      return refuse(
+        new SubscriptionError('LIMIT_REACHED', 'there is no room for more subscriptions'),
+      )
+    }
+    return write(state, [{ kind: 'subscribed', gateway, subscription, entry }], undefined)
+  }
+}
+
+function entrySize(id: string, { pattern = '', streams, wakeStream = '' }: DirectoryEntry): number {
+  const text = id + pattern + wakeStream
+  return ENTRY_OVERHEAD + Buffer.byteLength(text) + sum(streams, (path) => path.length * 3 + 3)
+}
+
+/** Makes a life of a subscription unknown; a later one stays. */
+export function unsubscribeCommand(
+  subscription: string,
+  life: string,
+): DirectoryCommand<undefined> {
+  return (state) =>
+    state.incarnation?.subscriptions.get(subscription)?.life === life
+      ? write(state, [{ kind: 'unsubscribed', subscription }], undefined)
+      : { kind: 'answer', answer: undefined }
+}
+
+/** The first one who writes begins the directory. */
+function write<Answer>(
+  state: DirectoryState,
+  events: readonly DirectoryEvent[],
+  answer: Answer,
+): Decision<Answer> {
+  const begun = state.incarnation !== undefined
+  const records: AppendRecord[] = []
+  if (!begun) {
+    // Nobody has to tell one life of the directory from another: there is only ever one.
+    const fencingToken = incarnationToken('directory')
+    const created = { kind: 'created', id: 'directory', fencingToken } as const
+    records.push({ kind: 'fence', token: fencingToken }, encodeDirectoryEvent(created, state))
+  }
+  const checkpoint = begun ? state.checkpoint : state.nextSeq + 1
+  records.push(...events.map((event) => encodeDirectoryEvent(event, { checkpoint })))
+  return { kind: 'write', records, answer }
+}

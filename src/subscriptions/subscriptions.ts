@@ -1,0 +1,166 @@
+/** The parts of subscriptions, put together. No logic of its own. */
+import { sleep } from '../clock.ts'
+import type { Clock } from '../clock.ts'
+import type { DurableLog } from '../log/log.ts'
+import { AppendWatch } from './append-watch.ts'
+import { Delivery } from './delivery.ts'
+import { BEFORE_FIRST } from './events.ts'
+import { HostSlots } from './host-slots.ts'
+import { KeyRing } from './key-ring.ts'
+import { SubscriptionLogs } from './logs.ts'
+import { Matcher } from './matcher.ts'
+import { Membership } from './membership.ts'
+import { Runner } from './runner.ts'
+import { SubscriptionService } from './service.ts'
+import type { StreamTail, Streams } from './streams.ts'
+import { Waker } from './waker.ts'
+import { WebhookSender } from './webhook-sender.ts'
+
+export type SubscriptionsOptions = {
+  readonly log: DurableLog
+  readonly clock: Clock
+  /** Unique in the world, and new for each process. */
+  readonly gatewayId: string
+  readonly streams: Streams
+  readonly commandTimeoutMs: number
+  /** What a gateway that died had in hand is taken over after this long. In ms. */
+  readonly takeoverMs: number
+  readonly maxStreams: number
+  readonly webhook: {
+    readonly allowLocalhost: boolean
+    readonly timeoutMs: number
+    readonly maxResponseBytes: number
+    readonly maxConcurrentPerHost: number
+  }
+  readonly onBackgroundError: (task: string, error: unknown) => void
+}
+
+/** Longer than an append takes. */
+const LEAVE_MS = 1000
+/** How often keys are looked after. */
+const KEYS_EVERY_MS = 60 * 60 * 1000
+
+export class Subscriptions {
+  readonly service: SubscriptionService
+  readonly watch: AppendWatch
+  readonly #options: SubscriptionsOptions
+  readonly #keys: KeyRing
+  readonly #membership: Membership
+  readonly #waker: Waker
+  readonly #runner: Runner
+  readonly #sender: WebhookSender
+  #cancelKeys = (): void => undefined
+
+  constructor(options: SubscriptionsOptions) {
+    this.#options = options
+    const { clock, gatewayId, takeoverMs, maxStreams, webhook, streams, onBackgroundError } =
+      options
+    const matcher = new Matcher()
+    const logs = new SubscriptionLogs(options)
+    this.#keys = new KeyRing(options)
+    this.#sender = new WebhookSender(webhook)
+    const delivery = createDelivery(options, this.#keys, this.#sender)
+    const membership = new Membership({
+      ...options,
+      onInherited: (marks) => this.#inherit(marks),
+    })
+    const waker = new Waker({
+      clock,
+      gatewayId,
+      logs,
+      membership,
+      matcher,
+      tailOf: async (stream) => noteOf(await streams.tailOf(stream)),
+      maxStreams,
+      onIssued: (subscription) => this.#runner.kick(subscription),
+      onBackgroundError,
+    })
+    this.#membership = membership
+    this.#waker = waker
+    this.#runner = new Runner({
+      clock,
+      gatewayId,
+      logs,
+      membership,
+      waker,
+      delivery,
+      onBackgroundError,
+    })
+    this.watch = new AppendWatch({
+      clock,
+      membership,
+      matcher,
+      waker,
+      quietMs: takeoverMs / 2,
+      onBackgroundError,
+    })
+    this.service = new SubscriptionService({
+      clock,
+      logs,
+      membership,
+      waker,
+      keys: this.#keys,
+      delivery,
+      offsetOf: async (stream) => (await streams.tailOf(stream))?.offset,
+      listStreams: (prefix, startAfter) => options.log.listStreams(prefix, startAfter),
+      kick: (subscription) => this.#runner.kick(subscription),
+      allowLocalWebhooks: webhook.allowLocalhost,
+      maxStreams,
+    })
+  }
+
+  /** Takes part among the gateways, in the background, until {@link stop}. */
+  start(): void {
+    this.#membership.start()
+    this.#maintainKeys()
+  }
+
+  /**
+   * Leaves; what is under way is for other gateways, or the next one, to go on with. When the log
+   * can't be told in time, they find out by themselves.
+   */
+  async stop(): Promise<void> {
+    this.#cancelKeys()
+    this.watch.stop()
+    this.#waker.stop()
+    this.#runner.stop()
+    await this.#sender.close()
+    const left = this.#membership.stop()
+    await Promise.race([left, sleep(this.#options.clock, LEAVE_MS)])
+  }
+
+  #inherit(marks: readonly string[]): void {
+    const named = (prefix: string): readonly string[] =>
+      marks.filter((mark) => mark.startsWith(prefix)).map((mark) => mark.slice(prefix.length))
+    this.watch.inherit(named('stream:'))
+    for (const subscription of named('wake:')) this.#runner.kick(subscription)
+  }
+
+  #maintainKeys(): void {
+    const { clock, onBackgroundError } = this.#options
+    this.#cancelKeys = clock.after(KEYS_EVERY_MS, () => {
+      this.#keys.maintain().catch((error: unknown) => onBackgroundError('keys', error))
+      this.#maintainKeys()
+    })
+  }
+}
+
+function createDelivery(
+  { clock, webhook, streams }: SubscriptionsOptions,
+  keys: KeyRing,
+  sender: WebhookSender,
+): Delivery {
+  return new Delivery({
+    clock,
+    keys,
+    sender,
+    slots: new HostSlots(webhook.maxConcurrentPerHost),
+    webhookTimeoutMs: webhook.timeoutMs,
+    announce: (stream, event) => streams.announce(stream, event),
+  })
+}
+
+/** A stream that holds nothing is no work, whatever the offset of its beginning. */
+function noteOf(tail: StreamTail | undefined): string | undefined {
+  return tail?.isEmpty === true ? BEFORE_FIRST : tail?.offset
+}

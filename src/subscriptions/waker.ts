@@ -1,0 +1,230 @@
+/**
+ * Turns growth of streams into wakes: what appends report goes into the log of each subscription
+ * concerned, as a wake or as a note for whoever ends the one in flight.
+ *
+ * Nothing is lost here that matters: until it is in the subscription's log, the mark on the
+ * stream says that it has to be looked at.
+ */
+import { randomBytes } from 'node:crypto'
+import { backoffMs, sleep } from '../clock.ts'
+import type { Clock } from '../clock.ts'
+import { forgetCommand } from './commands.ts'
+import { BEFORE_FIRST } from './events.ts'
+import type { SubscriptionLogs } from './logs.ts'
+import type { Match, Matcher } from './matcher.ts'
+import type { Membership } from './membership.ts'
+import type { Link } from './subscription.ts'
+import { advanceCommand } from './wakes.ts'
+import type { Advance, Issue, Tails } from './wakes.ts'
+
+export type WakerOptions = {
+  readonly clock: Clock
+  readonly gatewayId: string
+  readonly logs: SubscriptionLogs
+  readonly membership: Membership
+  readonly matcher: Matcher
+  /** The tail of a stream, `-1` when it holds nothing; undefined when there is none. */
+  readonly tailOf: (stream: string) => Promise<string | undefined>
+  readonly maxStreams: number
+  /** Called when this gateway may have something to deliver, or nothing any more. */
+  readonly onIssued: (subscription: string) => void
+  readonly onBackgroundError: (task: string, error: unknown) => void
+}
+
+/**
+ * The least time between two looks at one subscription because of appends: a stream with a
+ * thousand appends a second needs no thousand looks.
+ */
+const SPACING_MS = 20
+const RETRY = { firstMs: 50, longestMs: 2000 }
+/** Streams looked at at once. */
+const PARALLEL = 16
+
+type Reported = { tails: Record<string, string> }
+
+export class Waker {
+  readonly #options: WakerOptions
+  readonly #reports = new Map<string, Reported>()
+  /** Subscriptions that a wake is being issued for: their marks must stay. */
+  readonly #issuing = new Map<string, number>()
+  #isStopped = false
+
+  constructor(options: WakerOptions) {
+    this.#options = options
+  }
+
+  /** Nothing is looked at or retried any more. */
+  stop(): void {
+    this.#isStopped = true
+  }
+
+  /** Takes note that a stream has grown, in the background. */
+  report(match: Match, tails: Tails): void {
+    const key = `${match.life}/${match.subscription}`
+    const known = this.#reports.get(key)
+    if (known !== undefined) return add(known.tails, tails)
+    const reported = { tails: { ...tails } }
+    this.#reports.set(key, reported)
+    void this.#work(match, reported).finally(() => this.#reports.delete(key))
+  }
+
+  async #work(match: Match, reported: Reported): Promise<void> {
+    for (let failed = 0; Object.keys(reported.tails).length > 0 && !this.#isStopped;) {
+      const { tails } = reported
+      reported.tails = {}
+      try {
+        await this.advance(match, tails)
+        failed = 0
+        await sleep(this.#options.clock, SPACING_MS)
+      } catch (error) {
+        this.#options.onBackgroundError('wake', error)
+        add(reported.tails, tails)
+        await sleep(this.#options.clock, backoffMs(this.#options.clock, failed, RETRY))
+        failed += 1
+      }
+    }
+  }
+
+  /** Whether a wake may be about to be issued here. */
+  isIssuing(subscription: string): boolean {
+    return this.#issuing.has(subscription)
+  }
+
+  /**
+   * Brings tails to a subscription, and wakes it if it has work and no wake in flight.
+   *
+   * `thorough`: every tail is written down, so that nothing else needs to remember it.
+   */
+  async advance(
+    { subscription, life }: Match,
+    tails: Tails,
+    { thorough = false } = {},
+  ): Promise<Advance> {
+    const { clock, logs, membership } = this.#options
+    const log = logs.open(subscription)
+    const issue = this.issue(subscription, { tails, thorough })
+    const state = await log.refresh()
+    if (state.incarnation?.id !== life) {
+      await membership.unsubscribe(subscription, life)
+      return 'absent'
+    }
+    const decision = advanceCommand(life, issue)(state, clock.now())
+    if (decision.kind === 'answer') return decision.answer
+    return this.issuing(subscription, () => log.execute(advanceCommand(life, issue)))
+  }
+
+  /** What this gateway brings along to wake a subscription. */
+  issue(subscription: string, { tails, thorough }: Pick<Issue, 'tails' | 'thorough'>): Issue {
+    const { gatewayId, maxStreams, matcher, membership } = this.#options
+    return {
+      runner: gatewayId,
+      wakeId: `w_${randomBytes(12).toString('hex')}`,
+      tails,
+      thorough,
+      maxStreams,
+      matches: (path) =>
+        matcher
+          .matching(membership.directory, path)
+          .some((match) => match.subscription === subscription),
+    }
+  }
+
+  /** Does what may make this gateway the runner of a wake: if it dies, others must know. */
+  async issuing<Answer>(subscription: string, run: () => Promise<Answer>): Promise<Answer> {
+    this.#issuing.set(subscription, (this.#issuing.get(subscription) ?? 0) + 1)
+    try {
+      await this.#options.membership.hold([`wake:${subscription}`])
+      return await run()
+    } finally {
+      const left = (this.#issuing.get(subscription) ?? 1) - 1
+      if (left === 0) this.#issuing.delete(subscription)
+      else this.#issuing.set(subscription, left)
+      this.#options.onIssued(subscription)
+    }
+  }
+
+  /**
+   * Makes sure that all subscriptions of a stream know how far it has grown, or that it is gone.
+   * After this nobody needs to remember that it was appended to.
+   */
+  async settle(stream: string): Promise<void> {
+    const { membership, matcher, logs, tailOf } = this.#options
+    const matches = matcher.matching(membership.directory, stream)
+    if (matches.length === 0) return
+    // Before the look: what is linked after it may be a new life of the stream.
+    const links = await Promise.all(
+      matches.map(async ({ subscription }) => {
+        const { incarnation } = await logs.open(subscription).refresh()
+        return incarnation?.links.get(stream)
+      }),
+    )
+    const tail = await tailOf(stream)
+    await Promise.all(
+      matches.map(async (match, index) => {
+        if (tail !== undefined) await this.advance(match, { [stream]: tail }, { thorough: true })
+        else await this.#forget(match, stream, links[index])
+      }),
+    )
+  }
+
+  async #forget({ subscription, life }: Match, path: string, link: Link | undefined) {
+    if (link === undefined) return
+    const { logs } = this.#options
+    const log = logs.open(subscription)
+    if (log.peek()?.incarnation?.id !== life) return
+    await log.execute(forgetCommand(life, new Map([[path, link]])))
+  }
+
+  /** The tails of streams, of those that are there. */
+  async tailsOf(streams: Iterable<string>): Promise<Tails> {
+    const tails: Record<string, string> = {}
+    await forEachParallel(streams, PARALLEL, async (stream) => {
+      const tail = await this.#options.tailOf(stream)
+      if (tail !== undefined) tails[stream] = tail
+    })
+    return tails
+  }
+
+  /**
+   * The tails of the subscription's streams that any gateway has in hand: besides what its log
+   * says, only those may have grown.
+   */
+  async activeTails(subscription: string): Promise<Tails> {
+    const { membership, matcher } = this.#options
+    const directory = await membership.look()
+    const active = new Set<string>()
+    const consider = (mark: string): void => {
+      if (!mark.startsWith('stream:')) return
+      const stream = mark.slice('stream:'.length)
+      const matches = matcher.matching(directory, stream)
+      if (matches.some((match) => match.subscription === subscription)) active.add(stream)
+    }
+    directory.orphans.forEach(consider)
+    directory.gateways.forEach(({ marks }) => marks.forEach(consider))
+    return this.tailsOf(active)
+  }
+}
+
+function add(into: Record<string, string>, tails: Tails): void {
+  for (const [path, tail] of Object.entries(tails)) {
+    if (tail > (into[path] ?? BEFORE_FIRST)) into[path] = tail
+  }
+}
+
+/** Runs at most `limit` at once. The first failure is thrown once all that had begun are over. */
+export async function forEachParallel<Item>(
+  items: Iterable<Item>,
+  limit: number,
+  run: (item: Item) => Promise<void>,
+): Promise<void> {
+  const iterator = items[Symbol.iterator]()
+  let failure: { readonly error: unknown } | undefined
+  const worker = async (): Promise<void> => {
+    for (let next = iterator.next(); next.done !== true; next = iterator.next()) {
+      if (failure !== undefined) return
+      await run(next.value).catch((error: unknown) => (failure ??= { error }))
+    }
+  }
+  await Promise.all(Array.from({ length: limit }, worker))
+  if (failure !== undefined) throw failure.error
+}
