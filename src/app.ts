@@ -23,6 +23,7 @@ import type { StreamWatch } from './streams/watch.ts'
 import { streamsOf } from './subscriptions/streams.ts'
 import type { Streams } from './subscriptions/streams.ts'
 import { Subscriptions } from './subscriptions/subscriptions.ts'
+import { WebhookSender } from './subscriptions/webhook-sender.ts'
 
 export type Dependencies = {
   readonly log: DurableLog
@@ -123,18 +124,20 @@ function createSubscriptions(
   parts: Parts,
   { app, streams }: { readonly app: FastifyInstance; readonly streams: Streams },
 ): Subscriptions {
+  const webhook = {
+    allowLocalhost: config.ALLOW_LOCAL_WEBHOOKS === 'true',
+    timeoutMs: config.WEBHOOK_TIMEOUT_MS,
+    maxResponseBytes: config.MAX_WEBHOOK_RESPONSE_BYTES,
+    maxConcurrentPerHost: config.MAX_WEBHOOKS_PER_HOST,
+  }
   return new Subscriptions({
     ...parts,
     streams,
     commandTimeoutMs: config.APPEND_TIMEOUT_MS,
     takeoverMs: config.SUBSCRIPTION_TAKEOVER_MS,
     maxStreams: config.MAX_SUBSCRIPTION_STREAMS,
-    webhook: {
-      allowLocalhost: config.ALLOW_LOCAL_WEBHOOKS === 'true',
-      timeoutMs: config.WEBHOOK_TIMEOUT_MS,
-      maxResponseBytes: config.MAX_WEBHOOK_RESPONSE_BYTES,
-      maxConcurrentPerHost: config.MAX_WEBHOOKS_PER_HOST,
-    },
+    sender: new WebhookSender(webhook),
+    webhook,
     onBackgroundError: logBackgroundErrors(app),
   })
 }

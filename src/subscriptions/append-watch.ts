@@ -82,9 +82,14 @@ export class AppendWatch implements StreamWatch {
   async #unmarked<Answer>(stream: string, run: () => Promise<Answer>): Promise<Answer> {
     const answer = await run()
     const { membership } = this.#options
-    if (membership.isCurrent && this.#matches(stream).length === 0) return answer
-    await membership.current().catch((error: unknown) => this.#failed(error))
-    if (this.#matches(stream).length > 0) this.inherit([stream])
+    try {
+      if (!membership.isCurrent) await membership.current()
+      if (this.#matches(stream).length === 0) return answer
+      await this.#hold(stream)
+    } catch (error) {
+      this.#failed(error)
+    }
+    this.inherit([stream])
     return answer
   }
 
@@ -136,14 +141,12 @@ export class AppendWatch implements StreamWatch {
   async #settle(stream: string, active: Active): Promise<void> {
     const { waker, membership, clock, quietMs } = this.#options
     const { quietAt } = active
-    try {
-      await waker.settle(stream)
-    } catch (error) {
-      active.quietAt = clock.now() + quietMs
+    const isSettled = await waker.settle(stream).catch((error: unknown) => {
       this.#failed(error)
-      return
-    }
-    if (active.underWay > 0 || active.quietAt !== quietAt) return
+      return false
+    })
+    if (!isSettled) active.quietAt = clock.now() + quietMs
+    if (!isSettled || active.underWay > 0 || active.quietAt !== quietAt) return
     this.#active.delete(stream)
     membership.drop([markOf(stream)])
   }

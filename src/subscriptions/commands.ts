@@ -13,29 +13,36 @@ type SubscriptionCommand<Answer> = Command<Subscription, Answer>
 /** What the links of one subscription may take in a checkpoint, which is one record of 1 MiB. */
 export const MAX_LINK_BYTES = 640 * 1024
 
-/** Begins a subscription, or finds the one that the same request made (PROTOCOL §6.2). */
+/** `pending`: another request is about to create it, and it is too early to tell what becomes of it. */
+export type Creation = 'created' | 'confirmed' | 'pending'
+
+/**
+ * Begins a subscription, or finds the one that the same request made (PROTOCOL §6.2).
+ *
+ * One that has not become ready was answered to nobody yet. It is left alone as long as its
+ * creator may live: until nothing has been written for `patienceMs`.
+ */
 export function createCommand(
   id: string,
   config: SubscriptionConfig,
-): SubscriptionCommand<'created' | 'confirmed'> {
-  return (state) => {
+  patienceMs: number,
+): SubscriptionCommand<Creation> {
+  return (state, now) => {
     const found = state.incarnation
-    // One that never became ready was answered to nobody: its creator has failed or died.
     if (found?.ready === true) {
-      return found.config.hash === config.hash
-        ? answer('confirmed')
-        : refuse(
-            new SubscriptionError(
-              'SUBSCRIPTION_ALREADY_EXISTS',
-              'the subscription exists with another configuration',
-            ),
-          )
+      return found.config.hash === config.hash ? answer('confirmed') : refuse(otherConfiguration())
     }
+    if (found !== undefined && now - (state.timestamp ?? 0) < patienceMs) return answer('pending')
     const fencingToken = incarnationToken(id)
     const created = { kind: 'created', id, fencingToken, config } as const
     const records = [{ kind: 'fence', token: fencingToken } as const, encode(created, state)]
     return { kind: 'write', records, answer: 'created' }
   }
+}
+
+function otherConfiguration(): SubscriptionError {
+  const message = 'the subscription exists with another configuration'
+  return new SubscriptionError('SUBSCRIPTION_ALREADY_EXISTS', message)
 }
 
 /** Streams to link, with the tails they were seen at. */
@@ -100,21 +107,51 @@ export function unlinkCommand(
 export function forgetCommand(
   id: string,
   seen: ReadonlyMap<string, Link>,
-): SubscriptionCommand<undefined> {
-  return withLife(id, (life, state) => {
+): SubscriptionCommand<'idle' | 'absent'> {
+  return (state) => {
+    const life = state.incarnation
+    if (life?.id !== id) return answer('absent')
     const gone = [...seen].filter(([path, { acked, tail }]) => {
       const link = life.links.get(path)
       return link?.acked === acked && link.tail === tail
     })
-    if (gone.length === 0) return answer(undefined)
-    return write(state, [{ kind: 'forgotten', streams: gone.map(([path]) => path) }], undefined)
-  })
+    if (gone.length === 0) return answer('idle')
+    return write(state, [{ kind: 'forgotten', streams: gone.map(([path]) => path) }], 'idle')
+  }
 }
 
 /** Ends the subscription for good (PROTOCOL §6.3). Answers the life that ended, if there was one. */
 export const deleteCommand: SubscriptionCommand<string | undefined> = (state) => {
   const { incarnation } = state
-  if (incarnation === undefined) return answer(undefined)
+  return incarnation === undefined ? answer(undefined) : bury(state, incarnation)
+}
+
+/**
+ * Ends a life that never became ready because whoever was creating it has died, or is too slow:
+ * it can't become ready any more. Answers whether the life is over.
+ */
+export function giveUpCommand(id: string, patienceMs: number): SubscriptionCommand<boolean> {
+  return (state, now) => {
+    const { incarnation, timestamp = 0 } = state
+    if (incarnation?.id !== id) return answer(true)
+    if (incarnation.ready || now - timestamp < patienceMs) return answer(false)
+    return { ...bury(state, incarnation), answer: true }
+  }
+}
+
+/** Ends a life whose creation has failed. */
+export function abandonCommand(id: string): SubscriptionCommand<undefined> {
+  return (state) => {
+    const { incarnation } = state
+    if (incarnation?.id !== id) return answer(undefined)
+    return { ...bury(state, incarnation), answer: undefined }
+  }
+}
+
+function bury(
+  state: SubscriptionState,
+  { id }: Subscription,
+): Decision<string> & { readonly kind: 'write' } {
   const tail = state.nextSeq + 3
   const fencingToken = deletedToken(tail)
   return {
@@ -124,7 +161,7 @@ export const deleteCommand: SubscriptionCommand<string | undefined> = (state) =>
       encode({ kind: 'deleted', fencingToken }, state),
       { kind: 'trim', before: tail },
     ],
-    answer: incarnation.id,
+    answer: id,
     // So that the token alone tells whether it was applied.
     alone: true,
   }

@@ -11,6 +11,9 @@ import { workItems } from './wakes.ts'
 import type { WorkItem } from './wakes.ts'
 import type { WebhookSender } from './webhook-sender.ts'
 
+/** What sends webhooks: it never throws. */
+export type Sender = Pick<WebhookSender, 'send' | 'close'>
+
 /** What became of an attempt. `done`: the subscriber says that all it was told of is processed. */
 export type Outcome =
   { readonly kind: 'done' | 'sent' } | { readonly kind: 'failed'; readonly reason: string }
@@ -18,7 +21,7 @@ export type Outcome =
 export type DeliveryOptions = {
   readonly clock: Clock
   readonly keys: KeyRing
-  readonly sender: WebhookSender
+  readonly sender: Sender
   readonly slots: HostSlots
   /** The longest exchange with a webhook, in ms; a shorter lease makes it shorter. */
   readonly webhookTimeoutMs: number

@@ -100,13 +100,17 @@ function adopted(gateway: string): DirectoryEvent {
   return { kind: 'adopted', gateway }
 }
 
-/** Makes a subscription known, in place of what was known of it. */
+/** What is to be known of a subscription, in place of what is known now. */
+export type EntryChange = (known: DirectoryEntry | undefined) => DirectoryEntry
+
+/** Makes a subscription known, or changes what is known of it. */
 export function subscribeCommand(
   gateway: string,
   subscription: string,
-  entry: DirectoryEntry,
+  change: EntryChange,
 ): DirectoryCommand<undefined> {
   return (state) => {
+    const entry = change(state.incarnation?.subscriptions.get(subscription))
     const others = state.incarnation?.subscriptions.remove(subscription)
     const bytes = others === undefined ? 0 : sum(others, ([id, known]) => entrySize(id, known))
     if (bytes + entrySize(subscription, entry) > MAX_ENTRY_BYTES) {

@@ -22,8 +22,9 @@ import {
   takeOverCommand,
   unsubscribeCommand,
 } from './directory-commands.ts'
+import type { EntryChange } from './directory-commands.ts'
 import { DIRECTORY_RULES, EMPTY_DIRECTORY } from './directory-state.ts'
-import type { Directory, DirectoryEntry, Mark, Member } from './directory-state.ts'
+import type { Directory, Mark, Member } from './directory-state.ts'
 
 /** Name of the directory's log. */
 export const DIRECTORY_STREAM = '__ds/directory'
@@ -62,8 +63,7 @@ export class Membership {
   #phase: 'new' | 'running' | 'stopped' = 'new'
   #stopFollowing = (): void => undefined
   #cancelTick = (): void => undefined
-  #isAnnouncing = false
-  #isAdopting = false
+  readonly #underWay = new Set<string>()
 
   constructor(options: MembershipOptions) {
     this.#options = options
@@ -168,9 +168,10 @@ export class Membership {
    * @throws LogUnavailableError the directory is too slow for a gateway to show that it is there
    */
   async hold(marks: readonly Mark[]): Promise<void> {
-    for (let attempt = 0; !this.holds(marks); attempt += 1) {
-      if (attempt === HOLD_ATTEMPTS) throw new LogUnavailableError()
+    for (let attempt = 0; ; attempt += 1) {
       for (const mark of marks) this.#drops.delete(mark)
+      if (this.holds(marks)) return
+      if (attempt === HOLD_ATTEMPTS) throw new LogUnavailableError()
       // Commands keep their order: what is on its way to be dropped is taken again after that.
       const add = marks.filter((mark) => !this.#isHeld(mark))
       await this.#write(markCommand(this.#options.gatewayId, { add, drop: [] }))
@@ -192,9 +193,9 @@ export class Membership {
    *
    * @throws SubscriptionError `LIMIT_REACHED`
    */
-  async subscribe(subscription: string, entry: DirectoryEntry): Promise<void> {
+  async subscribe(subscription: string, change: EntryChange): Promise<void> {
     const { clock, gatewayId, takeoverMs } = this.#options
-    await this.#write(subscribeCommand(gatewayId, subscription, entry))
+    await this.#write(subscribeCommand(gatewayId, subscription, change))
     const since = clock.now()
     const { newest } = this.directory
     for (;;) {
@@ -230,39 +231,24 @@ export class Membership {
 
   #onChange(): void {
     const { newest, orphans } = this.directory
-    if (this.#own !== undefined && this.#own.seen < newest) this.#announce()
-    if (orphans.size > 0) this.#adopt()
+    if (this.#phase !== 'running') return
+    if (this.#own !== undefined && this.#own.seen < newest) {
+      this.#background('announce', () => this.#announce())
+    }
+    if (orphans.size > 0) this.#background('adopt', () => this.#adopt())
   }
 
   /** Whoever makes a subscription waits for this gateway to say that it knows. */
-  #announce(): void {
-    if (this.#isAnnouncing || this.#phase !== 'running') return
-    this.#isAnnouncing = true
-    this.#background('announce', async () => {
-      try {
-        await this.#write(aliveCommand(this.#options.gatewayId))
-      } finally {
-        this.#isAnnouncing = false
-      }
-    })
+  async #announce(): Promise<void> {
+    await this.#write(aliveCommand(this.#options.gatewayId))
   }
 
-  #adopt(): void {
-    if (this.#isAdopting || this.#phase !== 'running') return
-    this.#isAdopting = true
+  async #adopt(): Promise<void> {
     const { clock, takeoverMs, gatewayId } = this.#options
-    this.#background('adopt', async () => {
-      try {
-        // One is enough; chance decides who, but for the only one there is.
-        if (this.directory.gateways.size > 1) {
-          await sleep(clock, (clock.random() * takeoverMs) / 4)
-        }
-        if (this.directory.orphans.size === 0) return
-        this.#inherit(await this.#write(adoptOrphansCommand(gatewayId)))
-      } finally {
-        this.#isAdopting = false
-      }
-    })
+    // One is enough; chance decides who, but for the only one there is.
+    if (this.directory.gateways.size > 1) await sleep(clock, (clock.random() * takeoverMs) / 4)
+    if (this.directory.orphans.size === 0) return
+    this.#inherit(await this.#write(adoptOrphansCommand(gatewayId)))
   }
 
   async #takeOver(silent: { readonly id: string; readonly seen: SeqNum }): Promise<void> {
@@ -278,9 +264,10 @@ export class Membership {
   #tick(): void {
     const { clock, takeoverMs } = this.#options
     this.#cancelTick = clock.after(takeoverMs / 4, () => {
+      this.#tick()
+      // Slow ones do not pile up.
       this.#background('beat', () => this.#beat())
       this.#background('watch', () => this.#watch())
-      this.#tick()
     })
   }
 
@@ -336,9 +323,14 @@ export class Membership {
     return false
   }
 
+  /** Runs a task that nobody waits for, unless it is running already. */
   #background(task: string, run: () => Promise<void>): void {
-    run().catch((error: unknown) => {
-      if (this.#phase === 'running') this.#options.onBackgroundError(task, error)
-    })
+    if (this.#underWay.has(task)) return
+    this.#underWay.add(task)
+    run()
+      .catch((error: unknown) => {
+        if (this.#phase === 'running') this.#options.onBackgroundError(task, error)
+      })
+      .finally(() => this.#underWay.delete(task))
   }
 }

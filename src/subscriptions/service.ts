@@ -4,9 +4,11 @@
  * Answers come from any gateway alike: all there is to know is in the subscription's log.
  */
 import { randomBytes } from 'node:crypto'
+import { sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import { parseGlob } from '../protocol/glob.ts'
 import {
+  abandonCommand,
   createCommand,
   deleteCommand,
   linkCommand,
@@ -25,7 +27,7 @@ import type { Membership } from './membership.ts'
 import { hashOf } from './requests.ts'
 import type { Progress, SubscriptionRequest } from './requests.ts'
 import type { JwkSet } from './signature.ts'
-import type { Link, Subscription } from './subscription.ts'
+import type { Subscription } from './subscription.ts'
 import { readWakeToken } from './wake-token.ts'
 import type { WakeTokenUse } from './wake-token.ts'
 import { forEachParallel } from './waker.ts'
@@ -46,6 +48,8 @@ export type SubscriptionServiceOptions = {
   readonly listStreams: (prefix: string, startAfter: string) => Promise<readonly string[]>
   readonly kick: (subscription: string) => void
   readonly allowLocalWebhooks: boolean
+  /** After this long without progress, whoever creates a subscription has died. In ms. */
+  readonly patienceMs: number
   /** Most streams of one subscription. */
   readonly maxStreams: number
 }
@@ -53,6 +57,8 @@ export type SubscriptionServiceOptions = {
 /** A subscription as it is on the wire, but for where its keys are (PROTOCOL §6.3). */
 export type Described = { readonly id: string; readonly life: Subscription; readonly kid: string }
 
+/** How often a creation looks what has become of another one for the same id. */
+const PENDING_LOOK_MS = 50
 /** Streams looked at at once when a subscription is made. */
 const PARALLEL = 16
 /** Links written at once: with names of any length they fit in one batch. */
@@ -78,11 +84,15 @@ export class SubscriptionService {
     root: string,
   ): Promise<Described & { readonly kind: 'created' | 'confirmed' }> {
     const config = { ...(await this.#checked(request)), hash: hashOf(request), root }
-    const log = this.#options.logs.open(subscription)
-    const id = randomBytes(12).toString('base64url')
-    const kind = await log.execute(createCommand(id, config))
-    if (kind === 'created') await this.#begin({ subscription, life: id }, config)
-    return { kind, ...(await this.describe(subscription)) }
+    const { clock, logs, patienceMs } = this.#options
+    const log = logs.open(subscription)
+    for (;;) {
+      const id = randomBytes(12).toString('base64url')
+      const kind = await log.execute(createCommand(id, config, patienceMs))
+      if (kind === 'created') await this.#begin({ subscription, life: id }, config)
+      if (kind !== 'pending') return { kind, ...(await this.describe(subscription)) }
+      await sleep(clock, PENDING_LOOK_MS)
+    }
   }
 
   async #checked(request: SubscriptionRequest): Promise<SubscriptionRequest> {
@@ -101,7 +111,7 @@ export class SubscriptionService {
     const log = logs.open(subscription)
     const { pattern, streams, wakeStream } = config
     try {
-      await membership.subscribe(subscription, { life, pattern, streams, wakeStream })
+      await membership.subscribe(subscription, () => ({ life, pattern, streams, wakeStream }))
       await this.#link(match, 'explicit', streams)
       if (pattern !== undefined) await this.#backfill(match, pattern, wakeStream)
       await log.execute(readyCommand(life))
@@ -180,9 +190,7 @@ export class SubscriptionService {
   }
 
   async #end(subscription: string, life: string): Promise<void> {
-    const log = this.#options.logs.open(subscription)
-    const { incarnation } = await log.refresh()
-    if (incarnation?.id === life) await log.execute(deleteCommand)
+    await this.#options.logs.open(subscription).execute(abandonCommand(life))
     await this.#options.membership.unsubscribe(subscription, life)
   }
 
@@ -196,7 +204,7 @@ export class SubscriptionService {
     const isNew = (path: string): boolean => life.links.get(path)?.explicit !== true
     const added = streams.filter(isNew)
     if (added.length === 0) return
-    await this.#enter(subscription, life, [...explicitOf(life), ...added])
+    await this.#enter(subscription, life, (known) => [...new Set([...known, ...added])])
     const match = { subscription, life: life.id }
     await this.#link(match, 'explicit', added)
     await this.#advanceActive(match)
@@ -211,14 +219,20 @@ export class SubscriptionService {
     const life = await this.#find(subscription)
     if (life.links.get(stream)?.explicit !== true) return
     await this.#options.logs.open(subscription).execute(unlinkCommand(life.id, [stream]))
-    const left = explicitOf(life).filter((path) => path !== stream)
-    await this.#enter(subscription, life, left)
+    await this.#enter(subscription, life, (known) => known.filter((path) => path !== stream))
   }
 
-  #enter(subscription: string, life: Subscription, streams: readonly string[]): Promise<void> {
-    const { pattern, wakeStream } = life.config
-    const entry = { life: life.id, pattern, streams, wakeStream }
-    return this.#options.membership.subscribe(subscription, entry)
+  /** Has all gateways know the subscription by other streams. */
+  #enter(
+    subscription: string,
+    { id, config }: Subscription,
+    change: (streams: readonly string[]) => readonly string[],
+  ): Promise<void> {
+    const { pattern, wakeStream } = config
+    return this.#options.membership.subscribe(subscription, (known) => {
+      const streams = known?.life === id ? known.streams : []
+      return { life: id, pattern, wakeStream, streams: change(streams) }
+    })
   }
 
   /**
@@ -242,7 +256,7 @@ export class SubscriptionService {
     const { waker, logs } = this.#options
     const log = logs.open(subscription)
     const attempt = (tails: Tails): Promise<Claim> => {
-      const issue = waker.issue(subscription, { tails, thorough: true })
+      const issue = waker.issue({ tails, thorough: true })
       return waker.issuing(subscription, () => log.execute(claimCommand(life.id, worker, issue)))
     }
     try {
@@ -334,10 +348,6 @@ export type Claimed = Claim & { readonly token: string; readonly leaseTtlMs: num
 
 /** The token of a request, and what it must be for. */
 export type Authorization = { readonly use: WakeTokenUse; readonly token: string }
-
-function explicitOf({ links }: Subscription): readonly string[] {
-  return [...links.filter((link: Link) => link.explicit).keys()]
-}
 
 function wrongType(type: SubscriptionConfig['type']): SubscriptionError {
   return new SubscriptionError('INVALID_REQUEST', `the subscription is not ${type}`)

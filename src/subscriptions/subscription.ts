@@ -10,6 +10,8 @@ import type { RecordContext } from '../journal/envelope.ts'
 import { mapIncarnation, step, wholeState } from '../journal/state.ts'
 import type { LogState, Rules } from '../journal/state.ts'
 import type { AppendRecord, LogRecord } from '../log/log.ts'
+import { parseGlob } from '../protocol/glob.ts'
+import type { Glob } from '../protocol/glob.ts'
 import { BEFORE_FIRST, decodeEvent, encodeJson } from './events.ts'
 import type { SubscriptionConfig, SubscriptionEvent, SubscriptionSnapshot } from './events.ts'
 
@@ -126,7 +128,7 @@ function evolve(life: Subscription, event: Change, at: number): Subscription {
       return { ...life, ready: true }
     case 'linked':
       return event.streams.reduce(
-        (now, { path, tail }) => putLink(now, path, linked(now.links.get(path), event.type, tail)),
+        (now, { path, tail }) => putLink(now, path, linked(now, { path, tail, type: event.type })),
         life,
       )
     case 'unlinked':
@@ -154,9 +156,25 @@ function evolve(life: Subscription, event: Change, at: number): Subscription {
   }
 }
 
-function linked(before: Link | undefined, type: 'explicit' | 'glob', tail: string): Link {
-  const link = before ?? { explicit: false, glob: false, acked: tail, tail }
-  return { ...link, [type]: true }
+function linked(
+  { links, config }: Subscription,
+  { path, tail, type }: { path: string; tail: string; type: 'explicit' | 'glob' },
+): Link {
+  const link = links.get(path) ?? { explicit: false, glob: false, acked: tail, tail }
+  // A link that the client ends must not take with it what the pattern has found as well.
+  const glob = link.glob || type === 'glob' || isFound(config, path)
+  return { ...link, explicit: link.explicit || type === 'explicit', glob }
+}
+
+const globs = new WeakMap<SubscriptionConfig, Glob>()
+
+/** Whether the pattern finds a stream. The wake stream it never does: it would wake for ever. */
+export function isFound(config: SubscriptionConfig, path: string): boolean {
+  const { pattern, wakeStream } = config
+  if (pattern === undefined || path === wakeStream) return false
+  const glob = globs.get(config) ?? parseGlob(pattern)
+  globs.set(config, glob)
+  return glob.matches(path)
 }
 
 function putLink(life: Subscription, path: string, link: Link): Subscription {

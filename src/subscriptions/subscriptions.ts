@@ -4,6 +4,7 @@ import type { Clock } from '../clock.ts'
 import type { DurableLog } from '../log/log.ts'
 import { AppendWatch } from './append-watch.ts'
 import { Delivery } from './delivery.ts'
+import type { Sender } from './delivery.ts'
 import { BEFORE_FIRST } from './events.ts'
 import { HostSlots } from './host-slots.ts'
 import { KeyRing } from './key-ring.ts'
@@ -14,7 +15,6 @@ import { Runner } from './runner.ts'
 import { SubscriptionService } from './service.ts'
 import type { StreamTail, Streams } from './streams.ts'
 import { Waker } from './waker.ts'
-import { WebhookSender } from './webhook-sender.ts'
 
 export type SubscriptionsOptions = {
   readonly log: DurableLog
@@ -26,10 +26,10 @@ export type SubscriptionsOptions = {
   /** What a gateway that died had in hand is taken over after this long. In ms. */
   readonly takeoverMs: number
   readonly maxStreams: number
+  readonly sender: Sender
   readonly webhook: {
     readonly allowLocalhost: boolean
     readonly timeoutMs: number
-    readonly maxResponseBytes: number
     readonly maxConcurrentPerHost: number
   }
   readonly onBackgroundError: (task: string, error: unknown) => void
@@ -48,7 +48,6 @@ export class Subscriptions {
   readonly #membership: Membership
   readonly #waker: Waker
   readonly #runner: Runner
-  readonly #sender: WebhookSender
   #cancelKeys = (): void => undefined
 
   constructor(options: SubscriptionsOptions) {
@@ -56,10 +55,11 @@ export class Subscriptions {
     const { clock, gatewayId, takeoverMs, maxStreams, webhook, streams, onBackgroundError } =
       options
     const matcher = new Matcher()
+    // Its creator waits for gateways that are gone, and then it looks at streams.
+    const patienceMs = takeoverMs * 3
     const logs = new SubscriptionLogs(options)
     this.#keys = new KeyRing(options)
-    this.#sender = new WebhookSender(webhook)
-    const delivery = createDelivery(options, this.#keys, this.#sender)
+    const delivery = createDelivery(options, this.#keys)
     const membership = new Membership({
       ...options,
       onInherited: (marks) => this.#inherit(marks),
@@ -72,6 +72,7 @@ export class Subscriptions {
       matcher,
       tailOf: async (stream) => noteOf(await streams.tailOf(stream)),
       maxStreams,
+      patienceMs,
       onIssued: (subscription) => this.#runner.kick(subscription),
       onBackgroundError,
     })
@@ -105,6 +106,7 @@ export class Subscriptions {
       listStreams: (prefix, startAfter) => options.log.listStreams(prefix, startAfter),
       kick: (subscription) => this.#runner.kick(subscription),
       allowLocalWebhooks: webhook.allowLocalhost,
+      patienceMs,
       maxStreams,
     })
   }
@@ -124,7 +126,7 @@ export class Subscriptions {
     this.watch.stop()
     this.#waker.stop()
     this.#runner.stop()
-    await this.#sender.close()
+    await this.#options.sender.close()
     const left = this.#membership.stop()
     await Promise.race([left, sleep(this.#options.clock, LEAVE_MS)])
   }
@@ -146,9 +148,8 @@ export class Subscriptions {
 }
 
 function createDelivery(
-  { clock, webhook, streams }: SubscriptionsOptions,
+  { clock, webhook, streams, sender }: SubscriptionsOptions,
   keys: KeyRing,
-  sender: WebhookSender,
 ): Delivery {
   return new Delivery({
     clock,

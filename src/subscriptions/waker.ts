@@ -8,7 +8,7 @@
 import { randomBytes } from 'node:crypto'
 import { backoffMs, sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
-import { forgetCommand } from './commands.ts'
+import { forgetCommand, giveUpCommand } from './commands.ts'
 import { BEFORE_FIRST } from './events.ts'
 import type { SubscriptionLogs } from './logs.ts'
 import type { Match, Matcher } from './matcher.ts'
@@ -26,6 +26,8 @@ export type WakerOptions = {
   /** The tail of a stream, `-1` when it holds nothing; undefined when there is none. */
   readonly tailOf: (stream: string) => Promise<string | undefined>
   readonly maxStreams: number
+  /** After this long without progress, whoever creates a subscription has died. In ms. */
+  readonly patienceMs: number
   /** Called when this gateway may have something to deliver, or nothing any more. */
   readonly onIssued: (subscription: string) => void
   readonly onBackgroundError: (task: string, error: unknown) => void
@@ -100,11 +102,12 @@ export class Waker {
     tails: Tails,
     { thorough = false } = {},
   ): Promise<Advance> {
-    const { clock, logs, membership } = this.#options
+    const { clock, logs, membership, patienceMs } = this.#options
     const log = logs.open(subscription)
-    const issue = this.issue(subscription, { tails, thorough })
+    const issue = this.issue({ tails, thorough })
     const state = await log.refresh()
-    if (state.incarnation?.id !== life) {
+    if (state.incarnation?.ready !== true || state.incarnation.id !== life) {
+      if (!(await log.execute(giveUpCommand(life, patienceMs)))) return 'unready'
       await membership.unsubscribe(subscription, life)
       return 'absent'
     }
@@ -114,19 +117,10 @@ export class Waker {
   }
 
   /** What this gateway brings along to wake a subscription. */
-  issue(subscription: string, { tails, thorough }: Pick<Issue, 'tails' | 'thorough'>): Issue {
-    const { gatewayId, maxStreams, matcher, membership } = this.#options
-    return {
-      runner: gatewayId,
-      wakeId: `w_${randomBytes(12).toString('hex')}`,
-      tails,
-      thorough,
-      maxStreams,
-      matches: (path) =>
-        matcher
-          .matching(membership.directory, path)
-          .some((match) => match.subscription === subscription),
-    }
+  issue({ tails, thorough }: Pick<Issue, 'tails' | 'thorough'>): Issue {
+    const { gatewayId, maxStreams } = this.#options
+    const wakeId = `w_${randomBytes(12).toString('hex')}`
+    return { runner: gatewayId, wakeId, tails, thorough, maxStreams }
   }
 
   /** Does what may make this gateway the runner of a wake: if it dies, others must know. */
@@ -144,13 +138,12 @@ export class Waker {
   }
 
   /**
-   * Makes sure that all subscriptions of a stream know how far it has grown, or that it is gone.
-   * After this nobody needs to remember that it was appended to.
+   * Has all subscriptions of a stream know how far it has grown, or that it is gone. If that was
+   * possible, nobody needs to remember any more that it was appended to.
    */
-  async settle(stream: string): Promise<void> {
+  async settle(stream: string): Promise<boolean> {
     const { membership, matcher, logs, tailOf } = this.#options
     const matches = matcher.matching(membership.directory, stream)
-    if (matches.length === 0) return
     // Before the look: what is linked after it may be a new life of the stream.
     const links = await Promise.all(
       matches.map(async ({ subscription }) => {
@@ -159,20 +152,24 @@ export class Waker {
       }),
     )
     const tail = await tailOf(stream)
-    await Promise.all(
+    const advances = await Promise.all(
       matches.map(async (match, index) => {
-        if (tail !== undefined) await this.advance(match, { [stream]: tail }, { thorough: true })
-        else await this.#forget(match, stream, links[index])
+        if (tail === undefined) return this.#forget(match, stream, links[index])
+        return this.advance(match, { [stream]: tail }, { thorough: true })
       }),
     )
+    // A subscription that is being created looks at the streams that somebody has in hand.
+    return !advances.includes('unready')
   }
 
-  async #forget({ subscription, life }: Match, path: string, link: Link | undefined) {
-    if (link === undefined) return
-    const { logs } = this.#options
-    const log = logs.open(subscription)
-    if (log.peek()?.incarnation?.id !== life) return
-    await log.execute(forgetCommand(life, new Map([[path, link]])))
+  async #forget(
+    { subscription, life }: Match,
+    path: string,
+    link: Link | undefined,
+  ): Promise<Advance> {
+    if (link === undefined) return 'idle'
+    const log = this.#options.logs.open(subscription)
+    return log.execute(forgetCommand(life, new Map([[path, link]])))
   }
 
   /** The tails of streams, of those that are there. */

@@ -10,7 +10,7 @@ import { answer, hasRoom, withLife, write } from './commands.ts'
 import { SubscriptionError } from './errors.ts'
 import { BEFORE_FIRST } from './events.ts'
 import type { SubscriptionEvent } from './events.ts'
-import { isPending } from './subscription.ts'
+import { isFound, isPending } from './subscription.ts'
 import type { Link, Subscription, Wake } from './subscription.ts'
 
 type SubscriptionCommand<Answer> = Command<Subscription, Answer>
@@ -32,19 +32,18 @@ export type Issue = {
   readonly tails: Tails
   /** Every tail is written down, not only that there is work. */
   readonly thorough: boolean
-  /** Whether the subscription's pattern finds a stream. */
-  readonly matches: (path: string) => boolean
   readonly maxStreams: number
 }
 
 /** `woken`: by this very command; `busy`: a wake was in flight already. */
-export type Advance = 'woken' | 'busy' | 'idle' | 'absent'
+export type Advance = 'woken' | 'busy' | 'idle' | 'unready' | 'absent'
 
 /** Takes note of streams that have grown, and wakes when there is work and no wake in flight. */
 export function advanceCommand(id: string, issue: Issue): SubscriptionCommand<Advance> {
   return (state) => {
     const life = state.incarnation
-    if (life?.id !== id || !life.ready) return answer('absent')
+    if (life?.id !== id) return answer('absent')
+    if (!life.ready) return answer('unready')
     const news = newsOf(life, issue)
     if (life.wake !== undefined) {
       // Whoever ends the wake finds that there is work; how much there is needs no record yet.
@@ -61,12 +60,12 @@ export function advanceCommand(id: string, issue: Issue): SubscriptionCommand<Ad
 }
 
 /** The tails that lie beyond those noted; streams that the pattern finds now are among them. */
-function newsOf(life: Subscription, { tails, matches, maxStreams }: Issue): Tails {
+function newsOf(life: Subscription, { tails, maxStreams }: Issue): Tails {
   const found: string[] = []
   return pick(tails, (path, tail) => {
     const link = life.links.get(path)
     if (link !== undefined) return tail > link.tail
-    if (tail === BEFORE_FIRST || !matches(path)) return false
+    if (tail === BEFORE_FIRST || !isFound(life.config, path)) return false
     if (!hasRoom(life, [...found, path], maxStreams)) return false
     found.push(path)
     return true
