@@ -39,6 +39,12 @@ function endpoint(text: string, context: z.RefinementCtx): string {
   return url.pathname === '/' ? url.origin : text
 }
 
+/** What `/v1/stream/` can follow: a base path has no slash at its end. */
+function withoutSlash(text: string): string {
+  const { origin, pathname } = new URL(text)
+  return `${origin}${pathname.replace(/\/+$/, '')}`
+}
+
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 const LOOPBACK = '127.0.0.1'
 
@@ -94,7 +100,7 @@ const variables = z.object({
   /** A slow receiver must not hold all connections, nor be flooded. */
   MAX_WEBHOOKS_PER_HOST: integer(8, 1, 1000),
   ALLOW_LOCAL_WEBHOOKS: z.enum(['true', 'false'], 'must be true or false').default('false'),
-  PUBLIC_URL: z.string().transform(endpoint).optional(),
+  PUBLIC_URL: z.string().transform(endpoint).transform(withoutSlash).optional(),
 
   // HTTP and S2.
   S2_TIMEOUT_MS: milliseconds(4_000),

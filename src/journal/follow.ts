@@ -40,7 +40,8 @@ class Following<Life> {
   }
 
   begin(): void {
-    this.#open(this.#turn).catch(() => this.#again(this.#turn))
+    const turn = this.#turn
+    this.#open(turn).catch(() => this.#again(turn))
   }
 
   end(): void {

@@ -20,6 +20,7 @@ import { KnownState } from './known-state.ts'
 import { appendSettled } from './settle.ts'
 import type { SettleOptions } from './settle.ts'
 import type { LogState, Rules } from './state.ts'
+import { Turns } from './turns.ts'
 
 export type JournalOptions = {
   readonly log: DurableLog
@@ -30,12 +31,8 @@ export type JournalOptions = {
   readonly gatewayId: string
 }
 
-/** Bound of the first wait after another gateway was first: about one append of s2-lite. */
-const LOST_BACKOFF_MS = 5
-/** Bound of the first wait before an append of unknown outcome is tried again. */
-const UNKNOWN_BACKOFF_MS = 50
-/** Longest wait between two attempts of either kind. */
-const MAX_BACKOFF_MS = 1000
+/** The wait before an append of unknown outcome, or to a missing stream, is tried again. */
+const BACKOFF = { firstMs: 50, longestMs: 1000 }
 
 type Outcome = 'done' | 'again' | 'lost'
 type Operation = { readonly operation: string }
@@ -51,6 +48,7 @@ export class Journal<Life> {
   readonly #options: JournalOptions
   readonly #queue: CommandQueue<Life>
   readonly #state: KnownState<Life>
+  readonly #turns: Turns
   readonly #tasks = new Map<string, Promise<unknown>>()
   #pumping = false
 
@@ -60,6 +58,7 @@ export class Journal<Life> {
     this.#options = options
     this.#state = new KnownState({ log: options.log, name, rules })
     this.#queue = new CommandQueue(options.clock, options.commandTimeoutMs)
+    this.#turns = new Turns(options.clock)
   }
 
   /** As {@link KnownState.known}: may be behind the tail. */
@@ -108,13 +107,21 @@ export class Journal<Life> {
   async #pump(): Promise<void> {
     if (this.#pumping) return
     this.#pumping = true
-    let failed = 0
+    let missing = 0
     while (!this.#queue.isEmpty) {
       const outcome = await this.#step()
-      failed = outcome === 'done' ? 0 : failed + 1
-      if (outcome === 'lost' || failed > 1) await this.#backoff(failed, LOST_BACKOFF_MS)
+      missing = outcome === 'again' ? missing + 1 : 0
+      if (missing > 1) await this.#backoff(missing)
+      else await this.#pause()
     }
+    this.#turns.rest()
     this.#pumping = false
+  }
+
+  /** Lets other gateways go first, if it is their turn. */
+  async #pause(): Promise<void> {
+    const ms = this.#queue.isEmpty ? 0 : this.#turns.pauseMs()
+    if (ms > 0) await sleep(this.#options.clock, ms)
   }
 
   /** Answers the next commands. After `again` and `lost` they are judged anew. */
@@ -158,7 +165,7 @@ export class Journal<Life> {
     const waiting = taken.length > 0 ? taken : items
     const outcome = await this.#append(batch, {
       operation,
-      backoff: (attempt) => this.#backoff(attempt, UNKNOWN_BACKOFF_MS),
+      backoff: (attempt) => this.#backoff(attempt),
       isWanted: () => waiting.some(isUnanswered),
     })
     if (outcome === 'done') settleAll(taken, decisions)
@@ -167,10 +174,12 @@ export class Journal<Life> {
   }
 
   async #append(batch: AppendBatch, options: SettleOptions): Promise<Outcome> {
-    const { log } = this.#options
+    const { log, clock } = this.#options
+    const begun = clock.now()
     const settled = await appendSettled(log, this.name, batch, options)
     switch (settled.kind) {
       case 'applied':
+        this.#turns.won(clock.now() - begun)
         await this.#follow(batch, settled.timestamp)
         return 'done'
       case 'missing':
@@ -178,6 +187,7 @@ export class Journal<Life> {
         if (batch.matchSeqNum === 0) await log.createStream(this.name)
         return 'again'
       case 'conflict':
+        this.#turns.lost()
         await this.#state.learn(batch, settled.conflict)
         return 'lost'
     }
@@ -199,9 +209,9 @@ export class Journal<Life> {
   }
 
   /** Waits a random time below a bound that doubles with each attempt, so that rivals spread. */
-  #backoff(attempt: number, firstMs: number): Promise<void> {
+  #backoff(attempt: number): Promise<void> {
     const { clock } = this.#options
-    return sleep(clock, backoffMs(clock, attempt, { firstMs, longestMs: MAX_BACKOFF_MS }))
+    return sleep(clock, backoffMs(clock, attempt, BACKOFF))
   }
 }
 

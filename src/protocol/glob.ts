@@ -3,6 +3,10 @@
  * and everything else is itself. `%2A` is a `*` that is meant literally. PURE.
  */
 import { RequestError } from '../errors.ts'
+import { MAX_STREAM_NAME_BYTES, trimSlashes } from './path.ts'
+
+/** As long as a name: patterns stand in records whose bytes are counted, too. */
+const MAX_PATTERN_BYTES = MAX_STREAM_NAME_BYTES
 
 /** A pattern that is known to be well-formed. */
 export type Glob = {
@@ -15,32 +19,52 @@ export type Glob = {
 /**
  * Reads a pattern. Slashes around it mean nothing.
  *
- * @throws RequestError `invalid_path`: an empty segment, or a wildcard that is only a part of one
+ * @throws RequestError `invalid_path`: too long, a character that no name has, an empty segment, or
+ * a wildcard that is only a part of one
  */
 export function parseGlob(text: string): Glob {
-  const segments = text.replace(/^\/+|\/+$/g, '').split('/')
+  const pattern = trimSlashes(text)
+  checkText(pattern)
+  const segments = pattern.split('/')
   for (const segment of segments) checkSegment(segment)
-  const literal = segments.map((segment) => segment.replace(/%2A/gi, '*'))
-  const wild = segments.findIndex(isWildcard)
-  const prefix = wild === -1 ? literal.join('/') : literal.slice(0, wild).map(closed).join('')
-  const pattern = segments.join('/')
-  const parts = segments.map((segment, index): Part => {
-    if (segment === '*') return ANY
-    return segment === '**' ? ANY_NUMBER : { kind: 'literal', text: literal[index] ?? '' }
-  })
+  const parts = segments.map(partOf)
+  const prefix = prefixOf(segments)
   return { pattern, prefix, matches: (name) => matches(parts, name.split('/')) }
+}
+
+/** `a/**` finds `a` as well; where anything else follows, `a/` comes before it. */
+function prefixOf(segments: readonly string[]): string {
+  const wild = segments.findIndex(isWildcard)
+  const before = wild === -1 ? segments : segments.slice(0, wild)
+  const prefix = before.map(literalOf).join('/')
+  const canEnd = segments.slice(before.length).every((segment) => segment === '**')
+  return prefix === '' || canEnd ? prefix : `${prefix}/`
 }
 
 type Part = { readonly kind: 'literal'; readonly text: string } | typeof ANY | typeof ANY_NUMBER
 const ANY = { kind: 'any' } as const
 const ANY_NUMBER = { kind: 'any number' } as const
 
+function partOf(segment: string): Part {
+  if (segment === '*') return ANY
+  return segment === '**' ? ANY_NUMBER : { kind: 'literal', text: literalOf(segment) }
+}
+
+function literalOf(segment: string): string {
+  return segment.replace(/%2A/gi, '*')
+}
+
 function isWildcard(segment: string): boolean {
   return segment === '*' || segment === '**'
 }
 
-function closed(segment: string): string {
-  return `${segment}/`
+function checkText(pattern: string): void {
+  if (Buffer.byteLength(pattern) > MAX_PATTERN_BYTES) {
+    throw new RequestError('invalid_path', `a pattern is at most ${MAX_PATTERN_BYTES} bytes`)
+  }
+  if (/[\p{Cc}\p{Cs}]/u.test(pattern)) {
+    throw new RequestError('invalid_path', 'a pattern has no control characters or lone surrogates')
+  }
 }
 
 function checkSegment(segment: string): void {

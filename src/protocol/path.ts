@@ -32,8 +32,10 @@ export function checkStreamName(name: string): string {
   if (Buffer.byteLength(name) > MAX_STREAM_NAME_BYTES) {
     throw invalid(`a stream name is at most ${MAX_STREAM_NAME_BYTES} bytes`)
   }
-  // Browsers and some proxies turn a backslash into a slash.
-  if (/[\p{Cc}\\]/u.test(name)) throw invalid('a stream name has no control characters or \\')
+  // Browsers and some proxies turn a backslash into a slash; UTF-8 has no half of a surrogate pair.
+  if (/[\p{Cc}\p{Cs}\\]/u.test(name)) {
+    throw invalid('a stream name has no control characters, lone surrogates or \\')
+  }
   const segments = name.split('/')
   if (segments.some((segment) => segment === '' || segment === '.' || segment === '..')) {
     throw invalid('a stream name has no empty, . or .. segments')
@@ -42,6 +44,19 @@ export function checkStreamName(name: string): string {
     throw new RequestError('reserved_path', `names under ${RESERVED}/ are reserved`)
   }
   return name
+}
+
+/**
+ * The text without the slashes around it: in a name or pattern in a body they mean nothing.
+ *
+ * A loop, as a regex would try each slash of a run inside for the beginning of the last one.
+ */
+export function trimSlashes(text: string): string {
+  let begin = 0
+  let end = text.length
+  while (text[begin] === '/') begin += 1
+  while (end > begin && text[end - 1] === '/') end -= 1
+  return text.slice(begin, end)
 }
 
 function decode(raw: string): string {

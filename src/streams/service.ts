@@ -136,7 +136,7 @@ export class StreamService {
     const stream = this.#open(name)
     const remove = (): Promise<Released | undefined> =>
       this.#collecting(name, () => stream.execute(deleteCommand))
-    const released = await this.#watch.around(name, remove, () => ({ kind: 'unclear' }))
+    const released = await this.#watch.around(name, remove, () => ({ kind: 'removed' }))
     this.#forks.releaseLater(released)
     this.#collectIfRetired(stream)
   }

@@ -4,16 +4,19 @@
  */
 import type { Offset } from '../protocol/offset.ts'
 
-/** What became of a stream: its new tail; that somebody has to look; or nothing of interest. */
+/** What became of a stream. */
 export type Growth =
-  { readonly kind: 'grown'; readonly tail: Offset } | { readonly kind: 'unclear' | 'none' }
+  | { readonly kind: 'grown'; readonly tail: Offset }
+  /** `removed`: it is gone; `unclear`: somebody has to look; `none`: nothing of interest. */
+  | { readonly kind: 'removed' | 'unclear' | 'none' }
 
 export interface StreamWatch {
   /**
    * Runs what may change a stream. Whatever becomes of this process, what has changed is known
    * afterwards to whoever watches.
    *
-   * @param growthOf what an answer says of the stream; after a failure it is `unclear`
+   * @param growthOf what an answer says of the stream; after a failure that leaves it open
+   *   whether something has changed, that is `unclear`
    * @throws GatewayError what `run` throws; or the watcher is not ready, and nothing was run
    */
   around<Answer>(

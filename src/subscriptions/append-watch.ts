@@ -3,11 +3,12 @@
  * to one is marked before it is appended to, and the mark goes only when the subscriptions know.
  */
 import type { Clock } from '../clock.ts'
+import { AppendOutcomeUnknownError, GatewayError } from '../errors.ts'
 import type { Growth, StreamWatch } from '../streams/watch.ts'
 import type { Mark } from './directory-state.ts'
 import type { Matcher } from './matcher.ts'
 import type { Membership } from './membership.ts'
-import { forEachParallel } from './waker.ts'
+import { forEachParallel } from './parallel.ts'
 import type { Waker } from './waker.ts'
 
 export type AppendWatchOptions = {
@@ -21,7 +22,16 @@ export type AppendWatchOptions = {
 }
 
 /** A stream in hand. */
-type Active = { underWay: number; quietAt: number }
+type Active = {
+  /** Appends that are not over. */
+  underWay: number
+  /** From when on, in ms, it is settled if nothing happens. */
+  quietAt: number
+  /** Raised by whatever happens: what was looked at before counts for nothing then. */
+  turn: number
+  /** Something may have come of it that a subscription does not know. */
+  isTouched: boolean
+}
 
 /** Streams that are settled at once. */
 const PARALLEL = 8
@@ -30,7 +40,7 @@ export class AppendWatch implements StreamWatch {
   readonly #options: AppendWatchOptions
   readonly #active = new Map<string, Active>()
   #cancelSweep: (() => void) | undefined
-  #isStopped = false
+  #phase: 'waiting' | 'sweeping' | 'sweeping, and again' | 'stopped' = 'waiting'
 
   constructor(options: AppendWatchOptions) {
     this.#options = options
@@ -46,30 +56,33 @@ export class AppendWatch implements StreamWatch {
     if (!membership.isCurrent) await membership.current()
     if (this.#matches(stream).length === 0) return this.#unmarked(stream, run)
     const active = this.#take(stream)
-    let growth: Growth = { kind: 'unclear' }
+    let growth: Growth = { kind: 'none' }
     try {
       await this.#hold(stream)
+      growth = { kind: 'unclear' }
       const answer = await run()
       growth = growthOf(answer)
       // From here on, too, nobody must think that this gateway is gone.
       await this.#hold(stream).catch((error: unknown) => this.#failed(error))
+      if (growth.kind === 'removed') await this.#settleNow(stream, active)
       return answer
+    } catch (error) {
+      if (isCertain(error)) growth = { kind: 'none' }
+      throw error
     } finally {
       this.#release(stream, active, growth)
     }
   }
 
-  /** Streams of gateways that are gone. */
+  /** Streams that others had in hand, and that have to be looked at. */
   inherit(streams: readonly string[]): void {
-    for (const stream of streams) {
-      if (!this.#active.has(stream)) this.#active.set(stream, { underWay: 0, quietAt: -Infinity })
-    }
+    for (const stream of streams) this.#touch(this.#activate(stream))
     this.#sweepIn(0)
   }
 
   /** Leaves the marks as they are. */
   stop(): void {
-    this.#isStopped = true
+    this.#phase = 'stopped'
     this.#cancelSweep?.()
   }
 
@@ -80,17 +93,21 @@ export class AppendWatch implements StreamWatch {
 
   /** Nobody cares, unless a subscription has come into force meanwhile. */
   async #unmarked<Answer>(stream: string, run: () => Promise<Answer>): Promise<Answer> {
-    const answer = await run()
     const { membership } = this.#options
     try {
-      if (!membership.isCurrent) await membership.current()
-      if (this.#matches(stream).length === 0) return answer
-      await this.#hold(stream)
-    } catch (error) {
-      this.#failed(error)
+      return await run()
+    } finally {
+      try {
+        if (!membership.isCurrent) await membership.current()
+        if (this.#matches(stream).length > 0) {
+          await this.#hold(stream)
+          this.inherit([stream])
+        }
+      } catch (error) {
+        this.#failed(error)
+        this.inherit([stream])
+      }
     }
-    this.inherit([stream])
-    return answer
   }
 
   async #hold(stream: string): Promise<void> {
@@ -99,27 +116,55 @@ export class AppendWatch implements StreamWatch {
     if (!membership.holds(marks)) await membership.hold(marks)
   }
 
-  #take(stream: string): Active {
-    const active = this.#active.get(stream) ?? { underWay: 0, quietAt: 0 }
-    active.underWay += 1
+  #activate(stream: string): Active {
+    const active = this.#active.get(stream) ?? {
+      underWay: 0,
+      quietAt: -Infinity,
+      turn: 0,
+      isTouched: false,
+    }
     this.#active.set(stream, active)
     return active
+  }
+
+  #take(stream: string): Active {
+    const active = this.#activate(stream)
+    active.underWay += 1
+    return active
+  }
+
+  /** Somebody has to look, as soon as may be. */
+  #touch(active: Active): void {
+    active.turn += 1
+    active.isTouched = true
+    active.quietAt = -Infinity
   }
 
   #release(stream: string, active: Active, growth: Growth): void {
     const { clock, quietMs, waker } = this.#options
     active.underWay -= 1
-    active.quietAt = clock.now() + quietMs
-    if (growth.kind === 'grown') {
-      const tails = { [stream]: growth.tail }
-      for (const match of this.#matches(stream)) waker.report(match, tails)
+    switch (growth.kind) {
+      case 'grown': {
+        this.#touch(active)
+        active.quietAt = clock.now() + quietMs
+        const tails = new Map([[stream, growth.tail]])
+        for (const match of this.#matches(stream)) waker.report(match, tails)
+        return this.#sweepIn(quietMs)
+      }
+      case 'unclear':
+        this.#touch(active)
+        return this.#sweepIn(0)
+      case 'removed':
+      case 'none':
+        // Nothing has come of all that was begun: there is nothing to tell.
+        if (!active.isTouched && active.underWay === 0) this.#giveUp(stream, active)
     }
-    if (growth.kind === 'unclear') active.quietAt = -Infinity
-    this.#sweepIn(growth.kind === 'unclear' ? 0 : quietMs)
   }
 
   #sweepIn(ms: number): void {
-    if (this.#isStopped || (ms > 0 && this.#cancelSweep !== undefined)) return
+    if (this.#phase === 'sweeping' && ms === 0) this.#phase = 'sweeping, and again'
+    if (this.#phase !== 'waiting') return
+    if (ms > 0 && this.#cancelSweep !== undefined) return
     this.#cancelSweep?.()
     this.#cancelSweep = this.#options.clock.after(ms, () => {
       this.#cancelSweep = undefined
@@ -127,33 +172,67 @@ export class AppendWatch implements StreamWatch {
     })
   }
 
-  /** Settles the streams that have become quiet, and gives up their marks. */
+  /** Settles the streams that have become quiet; one sweep at a time. */
   async #sweep(): Promise<void> {
     const { clock, quietMs } = this.#options
+    this.#phase = 'sweeping'
     const now = clock.now()
     const quiet = [...this.#active].filter(
       ([, { underWay, quietAt }]) => underWay === 0 && quietAt <= now,
     )
-    await forEachParallel(quiet, PARALLEL, ([stream, active]) => this.#settle(stream, active))
-    if (this.#active.size > 0) this.#sweepIn(quietMs / 2)
+    await forEachParallel(quiet, PARALLEL, ([stream, active]) => this.#settleNow(stream, active))
+    if (this.#isStopped) return
+    const isAgain = this.#isAgain
+    this.#phase = 'waiting'
+    if (this.#active.size > 0) this.#sweepIn(isAgain ? 0 : quietMs / 2)
   }
 
-  async #settle(stream: string, active: Active): Promise<void> {
+  // As others change it while a sweep waits.
+  get #isStopped(): boolean {
+    return this.#phase === 'stopped'
+  }
+
+  get #isAgain(): boolean {
+    return this.#phase === 'sweeping, and again'
+  }
+
+  /** Has the subscriptions know what there is to know, and then gives up the mark. */
+  async #settleNow(stream: string, active: Active): Promise<void> {
     const { waker, membership, clock, quietMs } = this.#options
-    const { quietAt } = active
-    const isSettled = await waker.settle(stream).catch((error: unknown) => {
+    const { turn } = active
+    let isSettled = false
+    try {
+      // By an old directory it might belong to nobody.
+      if (!membership.isCurrent) await membership.current()
+      isSettled = await waker.settle(stream)
+    } catch (error) {
       this.#failed(error)
-      return false
-    })
-    if (!isSettled) active.quietAt = clock.now() + quietMs
-    if (!isSettled || active.underWay > 0 || active.quietAt !== quietAt) return
+    }
+    if (active.turn !== turn) return
+    if (!isSettled) {
+      this.#touch(active)
+      active.quietAt = clock.now() + quietMs
+      this.#sweepIn(quietMs)
+    } else {
+      active.isTouched = false
+      if (active.underWay === 0) this.#giveUp(stream, active)
+    }
+  }
+
+  #giveUp(stream: string, active: Active): void {
+    if (this.#active.get(stream) !== active) return
     this.#active.delete(stream)
-    membership.drop([markOf(stream)])
+    this.#options.membership.drop([markOf(stream)])
   }
 
   #failed(error: unknown): void {
     this.#options.onBackgroundError('watch', error)
   }
+}
+
+/** Whether a failure says that nothing has changed. */
+function isCertain(error: unknown): boolean {
+  return error instanceof GatewayError && !(error instanceof AppendOutcomeUnknownError)
 }
 
 function markOf(stream: string): Mark {

@@ -16,28 +16,49 @@ export const MAX_LINK_BYTES = 640 * 1024
 /** `pending`: another request is about to create it, and it is too early to tell what becomes of it. */
 export type Creation = 'created' | 'confirmed' | 'pending'
 
+/** What tells a creation that goes on from one that nobody goes on with. */
+export type Patience = {
+  readonly isGone: (gateway: string) => boolean
+  /** After this long without a record of it, in ms, nobody waits for a creator that lives. */
+  readonly patienceMs: number
+}
+
+/** What a creation begins with. */
+export type NewLife = {
+  readonly id: string
+  /** The gateway that creates it. */
+  readonly creator: string
+  readonly config: SubscriptionConfig
+}
+
 /**
  * Begins a subscription, or finds the one that the same request made (PROTOCOL §6.2).
  *
  * One that has not become ready was answered to nobody yet. It is left alone as long as its
- * creator may live: until nothing has been written for `patienceMs`.
+ * creator may go on with it.
  */
-export function createCommand(
-  id: string,
-  config: SubscriptionConfig,
-  patienceMs: number,
-): SubscriptionCommand<Creation> {
+export function createCommand(life: NewLife, patience: Patience): SubscriptionCommand<Creation> {
   return (state, now) => {
     const found = state.incarnation
+    const { id, creator, config } = life
     if (found?.ready === true) {
       return found.config.hash === config.hash ? answer('confirmed') : refuse(otherConfiguration())
     }
-    if (found !== undefined && now - (state.timestamp ?? 0) < patienceMs) return answer('pending')
+    if (found !== undefined && !isAbandoned(state, found, patience, now)) return answer('pending')
     const fencingToken = incarnationToken(id)
-    const created = { kind: 'created', id, fencingToken, config } as const
+    const created = { kind: 'created', id, fencingToken, creator, config } as const
     const records = [{ kind: 'fence', token: fencingToken } as const, encode(created, state)]
     return { kind: 'write', records, answer: 'created' }
   }
+}
+
+function isAbandoned(
+  { timestamp = 0 }: SubscriptionState,
+  { creator }: Subscription,
+  { isGone, patienceMs }: Patience,
+  now: number,
+): boolean {
+  return isGone(creator) || now - timestamp >= patienceMs
 }
 
 function otherConfiguration(): SubscriptionError {
@@ -60,22 +81,37 @@ export function linkCommand(
   return withLife(id, (life, state) => {
     const news = streams.filter(({ path }) => life.links.get(path)?.[type] !== true)
     if (news.length === 0) return answer(undefined)
-    const added = news.filter(({ path }) => !life.links.has(path)).map(({ path }) => path)
-    if (!hasRoom(life, added, maxStreams)) return refuse(tooManyStreams(maxStreams))
+    const added = news.filter(({ path }) => !life.links.has(path))
+    const bytes = added.reduce((sum, { path }) => sum + linkSize(path), 0)
+    if (!hasRoom(life, { streams: added.length, bytes }, maxStreams)) {
+      return refuse(tooManyStreams(maxStreams))
+    }
     return write(state, [{ kind: 'linked', type, streams: news }], undefined)
   })
 }
 
-/** Whether links to these streams still fit, see {@link MAX_LINK_BYTES}. */
-export function hasRoom(life: Subscription, added: readonly string[], maxStreams: number): boolean {
-  const bytes = added.reduce((sum, path) => sum + linkSize(path), life.linkBytes)
-  return life.links.size + added.length <= maxStreams && bytes <= MAX_LINK_BYTES
+/** Whether so many more links of that size fit, see {@link MAX_LINK_BYTES}. */
+export function hasRoom(
+  { links, linkBytes }: Subscription,
+  added: { readonly streams: number; readonly bytes: number },
+  maxStreams: number,
+): boolean {
+  return links.size + added.streams <= maxStreams && linkBytes + added.bytes <= MAX_LINK_BYTES
 }
 
 function tooManyStreams(maxStreams: number): SubscriptionError {
   return new SubscriptionError(
     'LIMIT_REACHED',
     `a subscription has at most ${maxStreams} streams, and ${MAX_LINK_BYTES} bytes of their names`,
+  )
+}
+
+/** Shows that whoever creates the subscription is still at it, when that is due. */
+export function stillCreatingCommand(id: string, everyMs: number): SubscriptionCommand<undefined> {
+  return withLife(id, (_life, state, now) =>
+    now - (state.timestamp ?? 0) < everyMs
+      ? answer(undefined)
+      : write(state, [{ kind: 'linked', type: 'glob', streams: [] }], undefined),
   )
 }
 
@@ -130,11 +166,12 @@ export const deleteCommand: SubscriptionCommand<string | undefined> = (state) =>
  * Ends a life that never became ready because whoever was creating it has died, or is too slow:
  * it can't become ready any more. Answers whether the life is over.
  */
-export function giveUpCommand(id: string, patienceMs: number): SubscriptionCommand<boolean> {
+export function giveUpCommand(id: string, patience: Patience): SubscriptionCommand<boolean> {
   return (state, now) => {
-    const { incarnation, timestamp = 0 } = state
+    const { incarnation } = state
     if (incarnation?.id !== id) return answer(true)
-    if (incarnation.ready || now - timestamp < patienceMs) return answer(false)
+    const isOver = !incarnation.ready && isAbandoned(state, incarnation, patience, now)
+    if (!isOver) return answer(false)
     return { ...bury(state, incarnation), answer: true }
   }
 }

@@ -1,37 +1,38 @@
 /** Brings one wake to its subscriber: as a webhook, or as an event in the wake stream. */
 import type { Clock } from '../clock.ts'
-import { GatewayError, StaleEpochError } from '../errors.ts'
-import type { HostSlots } from './host-slots.ts'
+import { GatewayError, StaleEpochError, TooManyProducersError } from '../errors.ts'
 import type { KeyRing } from './key-ring.ts'
 import { webhookSignature } from './signature.ts'
 import type { Subscription, Wake } from './subscription.ts'
 import { issueWakeToken } from './wake-token.ts'
 import type { WakeTokenUse } from './wake-token.ts'
-import { workItems } from './wakes.ts'
-import type { WorkItem } from './wakes.ts'
+import { workItems } from './work.ts'
+import type { WorkItem } from './work.ts'
 import type { WebhookSender } from './webhook-sender.ts'
 
 /** What sends webhooks: it never throws. */
 export type Sender = Pick<WebhookSender, 'send' | 'close'>
 
-/** What became of an attempt. `done`: the subscriber says that all it was told of is processed. */
+/** What became of an attempt. */
 export type Outcome =
-  { readonly kind: 'done' | 'sent' } | { readonly kind: 'failed'; readonly reason: string }
+  /** `done`: the subscriber has processed all that it was told of; `cut off`: we are leaving. */
+  | { readonly kind: 'done' | 'sent' | 'cut off' }
+  | { readonly kind: 'failed'; readonly reason: string }
 
 export type DeliveryOptions = {
   readonly clock: Clock
   readonly keys: KeyRing
   readonly sender: Sender
-  readonly slots: HostSlots
   /** The longest exchange with a webhook, in ms; a shorter lease makes it shorter. */
   readonly webhookTimeoutMs: number
-  /** Appends an event to a wake stream; the same generation only once. */
+  /** Appends an event to a wake stream. */
   readonly announce: (stream: string, event: WakeEvent) => Promise<void>
 }
 
-/** What goes into a wake stream (PROTOCOL §7.2), and the producer that makes it idempotent. */
+/** What goes into a wake stream (PROTOCOL §7.2). */
 export type WakeEvent = {
-  readonly producer: string
+  /** Claims the event, so that the stream takes each generation once. */
+  readonly producer: string | undefined
   readonly generation: number
   readonly body: Uint8Array
 }
@@ -82,35 +83,31 @@ export class Delivery {
   }
 
   async #post(subscription: string, life: Subscription, wake: Wake): Promise<Outcome> {
-    const { keys, sender, slots, clock, webhookTimeoutMs } = this.#options
+    const { keys, sender, clock, webhookTimeoutMs } = this.#options
     const { webhookUrl = '', root, leaseTtlMs } = life.config
-    const release = await slots.acquire(new URL(webhookUrl).host)
-    try {
-      const { generation } = life
-      const about = { life: life.id, wakeId: wake.id, generation }
-      const body = JSON.stringify({
-        subscription_id: subscription,
-        wake_id: wake.id,
-        generation,
-        streams: workItems(life, wake.tails).map(toWire),
-        callback_url: `${root}__ds/subscriptions/${encodeURIComponent(subscription)}/callback`,
-        callback_token: await this.token(subscription, about, 'callback'),
-      })
-      const signature = webhookSignature(await keys.signing(), Buffer.from(body), clock.now())
-      const headers = { 'content-type': 'application/json', 'webhook-signature': signature }
-      const timeoutMs = Math.min(webhookTimeoutMs, leaseTtlMs)
-      const outcome = await sender.send(webhookUrl, headers, body, timeoutMs)
-      if (outcome.kind === 'accepted') return { kind: outcome.done ? 'done' : 'sent' }
-      return { kind: 'failed', reason: `${outcome.reason}: ${outcome.detail}` }
-    } finally {
-      release()
-    }
+    const { generation } = life
+    const about = { life: life.id, wakeId: wake.id, generation }
+    const body = JSON.stringify({
+      subscription_id: subscription,
+      wake_id: wake.id,
+      generation,
+      streams: workItems(life, wake.tails).map(toWire),
+      callback_url: `${root}__ds/subscriptions/${encodeURIComponent(subscription)}/callback`,
+      callback_token: await this.token(subscription, about, 'callback'),
+    })
+    const signature = webhookSignature(await keys.signing(), Buffer.from(body), clock.now())
+    const headers = { 'content-type': 'application/json', 'webhook-signature': signature }
+    const timeoutMs = Math.min(webhookTimeoutMs, leaseTtlMs)
+    const outcome = await sender.send(webhookUrl, headers, body, timeoutMs)
+    if (outcome.kind === 'accepted') return { kind: outcome.done ? 'done' : 'sent' }
+    if (outcome.reason === 'closed') return { kind: 'cut off' }
+    return { kind: 'failed', reason: `${outcome.reason}: ${outcome.detail}` }
   }
 
   async #announce(subscription: string, life: Subscription, wake: Wake): Promise<Outcome> {
-    const { announce, clock } = this.#options
+    const { clock } = this.#options
     const { generation } = life
-    const [stream = null] = Object.keys(wake.tails)
+    const [stream = null] = wake.tails.keys()
     const event = {
       type: 'wake',
       subscription_id: subscription,
@@ -120,17 +117,24 @@ export class Delivery {
     }
     const body = Buffer.from(JSON.stringify(event))
     try {
-      await announce(life.config.wakeStream ?? '', {
-        producer: `__ds:${life.id}`,
-        generation,
-        body,
-      })
+      await this.#append(life, { producer: `__ds:${life.id}`, generation, body })
       return { kind: 'sent' }
     } catch (error) {
       // A later generation has been announced: this one is over.
       if (error instanceof StaleEpochError) return { kind: 'sent' }
       if (error instanceof GatewayError) return { kind: 'failed', reason: error.code }
       throw error
+    }
+  }
+
+  async #append({ config: { wakeStream = '' } }: Subscription, event: WakeEvent): Promise<void> {
+    const { announce } = this.#options
+    try {
+      await announce(wakeStream, event)
+    } catch (error) {
+      if (!(error instanceof TooManyProducersError)) throw error
+      // Twice is better than never: whoever claims second is told so.
+      await announce(wakeStream, { ...event, producer: undefined })
     }
   }
 }

@@ -4,7 +4,8 @@ import { refuse } from '../journal/command.ts'
 import { incarnationToken } from '../journal/state.ts'
 import { OverloadedError } from '../errors.ts'
 import type { AppendRecord, SeqNum } from '../log/log.ts'
-import { encodeDirectoryEvent } from './directory-state.ts'
+import { notFound } from './commands.ts'
+import { encodeDirectoryEvent, markSize } from './directory-state.ts'
 import type {
   Directory,
   DirectoryEntry,
@@ -20,9 +21,6 @@ type DirectoryCommand<Answer> = Command<Directory, Answer>
 /** All of it must fit in one checkpoint record of 1 MiB; each kind has its part. */
 export const MAX_MARK_BYTES = 384 * 1024
 export const MAX_ENTRY_BYTES = 384 * 1024
-/** What JSON adds to a name, and to an entry. */
-const MARK_OVERHEAD = 4
-const ENTRY_OVERHEAD = 120
 
 /** Says that a gateway is there and knows all that the directory holds. */
 export function aliveCommand(gateway: string): DirectoryCommand<undefined> {
@@ -35,23 +33,12 @@ export function markCommand(
   { add, drop }: { readonly add: readonly Mark[]; readonly drop: readonly Mark[] },
 ): DirectoryCommand<undefined> {
   return (state) => {
-    const { incarnation } = state
-    const bytes = incarnation === undefined ? 0 : bytesOfMarks(incarnation)
+    const bytes = state.incarnation?.markBytes ?? 0
     if (add.length > 0 && bytes + sum(add, markSize) > MAX_MARK_BYTES) {
       return refuse(new OverloadedError('too many streams with subscriptions are active'))
     }
     return write(state, [{ kind: 'marked', gateway, add, drop }], undefined)
   }
-}
-
-function bytesOfMarks({ gateways, orphans }: Directory): number {
-  let bytes = sum(orphans, markSize)
-  for (const { marks } of gateways.values()) bytes += sum(marks, markSize)
-  return bytes
-}
-
-function markSize(mark: Mark): number {
-  return Buffer.byteLength(mark) + MARK_OVERHEAD
 }
 
 function sum<Item>(items: Iterable<Item>, sizeOf: (item: Item) => number): number {
@@ -100,41 +87,40 @@ function adopted(gateway: string): DirectoryEvent {
   return { kind: 'adopted', gateway }
 }
 
-/** What is to be known of a subscription, in place of what is known now. */
-export type EntryChange = (known: DirectoryEntry | undefined) => DirectoryEntry
+/** What is to be known of a life, in place of what is known now; undefined: it is over. */
+export type EntryChange = (known: DirectoryEntry | undefined) => DirectoryEntry | undefined
 
-/** Makes a subscription known, or changes what is known of it. */
+/** Makes a life of a subscription known, or changes what is known of it. */
 export function subscribeCommand(
   gateway: string,
-  subscription: string,
+  life: string,
   change: EntryChange,
 ): DirectoryCommand<undefined> {
   return (state) => {
-    const entry = change(state.incarnation?.subscriptions.get(subscription))
-    const others = state.incarnation?.subscriptions.remove(subscription)
-    const bytes = others === undefined ? 0 : sum(others, ([id, known]) => entrySize(id, known))
-    if (bytes + entrySize(subscription, entry) > MAX_ENTRY_BYTES) {
+    const entry = change(state.incarnation?.subscriptions.get(life))
+    if (entry === undefined) return refuse(notFound())
+    const others = state.incarnation?.subscriptions.remove(life)
+    const bytes = others === undefined ? 0 : sum(others.values(), entrySize)
+    if (bytes + entrySize(entry) > MAX_ENTRY_BYTES) {
       return refuse(
         new SubscriptionError('LIMIT_REACHED', 'there is no room for more subscriptions'),
       )
     }
-    return write(state, [{ kind: 'subscribed', gateway, subscription, entry }], undefined)
+    return write(state, [{ kind: 'subscribed', gateway, life, entry }], undefined)
   }
 }
 
-function entrySize(id: string, { pattern = '', streams, wakeStream = '' }: DirectoryEntry): number {
-  const text = id + pattern + wakeStream
-  return ENTRY_OVERHEAD + Buffer.byteLength(text) + sum(streams, (path) => path.length * 3 + 3)
+/** What an entry takes in a checkpoint, in bytes, with the life before it. */
+function entrySize(entry: DirectoryEntry): number {
+  return Buffer.byteLength(JSON.stringify(entry)) + LIFE_BYTES
 }
+const LIFE_BYTES = 30
 
-/** Makes a life of a subscription unknown; a later one stays. */
-export function unsubscribeCommand(
-  subscription: string,
-  life: string,
-): DirectoryCommand<undefined> {
+/** Makes a life of a subscription unknown. */
+export function unsubscribeCommand(gateway: string, life: string): DirectoryCommand<undefined> {
   return (state) =>
-    state.incarnation?.subscriptions.get(subscription)?.life === life
-      ? write(state, [{ kind: 'unsubscribed', subscription }], undefined)
+    state.incarnation?.subscriptions.has(life) === true
+      ? write(state, [{ kind: 'unsubscribed', gateway, life }], undefined)
       : { kind: 'answer', answer: undefined }
 }
 

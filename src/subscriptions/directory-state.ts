@@ -16,10 +16,9 @@ import { decodeKind, encodeJson } from './events.ts'
 /** What a gateway has in hand: a stream it appends to, or a subscription it wakes. */
 export type Mark = `stream:${string}` | `wake:${string}`
 
-/** A subscription as far as appends have to know it. */
+/** One life of a subscription, as far as appends have to know it. */
 export type DirectoryEntry = {
-  /** The life of the subscription. */
-  readonly life: string
+  readonly subscription: string
   readonly pattern: string | undefined
   /** Streams linked by the client. */
   readonly streams: readonly string[]
@@ -38,6 +37,9 @@ export type Directory = {
   readonly gateways: Map<string, Member>
   /** What gateways that are gone had in hand. */
   readonly orphans: Set<Mark>
+  /** Roughly what all marks take in a checkpoint, in bytes. */
+  readonly markBytes: number
+  /** By their lives: an old one and a new one of the same name do not touch. */
   readonly subscriptions: Map<string, DirectoryEntry>
   /** The last record that made a subscription known: whoever wrote later knows it. */
   readonly newest: SeqNum
@@ -50,13 +52,14 @@ export const EMPTY_DIRECTORY: Directory = {
   id: '',
   gateways: Map(),
   orphans: Set(),
+  markBytes: 0,
   subscriptions: Map(),
   newest: 0,
 }
 
 const marks = z.array(z.custom<Mark>((mark) => typeof mark === 'string')).readonly()
 const entry = z.object({
-  life: z.string(),
+  subscription: z.string(),
   pattern: z.string().optional().transform(orUndefined),
   streams: z.array(z.string()).readonly(),
   wakeStream: z.string().optional().transform(orUndefined),
@@ -86,8 +89,8 @@ const bodies = {
   left: z.object({ gateway }),
   /** A gateway takes what others have left in hand. */
   adopted: z.object({ gateway }),
-  subscribed: z.object({ gateway, subscription: z.string(), entry }),
-  unsubscribed: z.object({ subscription: z.string() }),
+  subscribed: z.object({ gateway, life: z.string(), entry }),
+  unsubscribed: z.object({ gateway, life: z.string() }),
 } as const
 
 function orUndefined(text: string | undefined): string | undefined {
@@ -141,49 +144,89 @@ function apply(state: DirectoryState, record: LogRecord): DirectoryState {
 type Change = Exclude<DirectoryEvent, { kind: 'created' | 'checkpoint' }>
 
 function evolve(directory: Directory, event: Change, seqNum: SeqNum): Directory {
-  const { gateways, orphans, subscriptions } = directory
+  const { subscriptions } = directory
   switch (event.kind) {
     case 'alive':
-      return withMember(directory, event.gateway, seqNum, (marks) => marks)
+      return seen(directory, event.gateway, seqNum)
     case 'marked':
-      return withMember(directory, event.gateway, seqNum, (marks) =>
-        marks.union(event.add).subtract(event.drop),
-      )
-    case 'left': {
-      const left = gateways.get(event.gateway)?.marks ?? Set()
-      return {
-        ...directory,
-        gateways: gateways.remove(event.gateway),
-        orphans: orphans.union(left),
-      }
-    }
-    case 'adopted': {
-      const adopted = { ...directory, orphans: orphans.clear() }
-      return withMember(adopted, event.gateway, seqNum, (marks) => marks.union(orphans))
-    }
+      return mark(seen(directory, event.gateway, seqNum), event)
+    case 'left':
+      return leave(directory, event.gateway)
+    case 'adopted':
+      return adopt(seen(directory, event.gateway, seqNum), event.gateway)
     case 'subscribed': {
-      const { subscription, entry: added } = event
-      const known = {
-        ...directory,
-        subscriptions: subscriptions.set(subscription, added),
-        newest: seqNum,
-      }
-      return withMember(known, event.gateway, seqNum, (marks) => marks)
+      const known = subscriptions.set(event.life, event.entry)
+      return seen({ ...directory, subscriptions: known, newest: seqNum }, event.gateway, seqNum)
     }
-    case 'unsubscribed':
-      return { ...directory, subscriptions: subscriptions.remove(event.subscription) }
+    case 'unsubscribed': {
+      const known = subscriptions.remove(event.life)
+      return seen({ ...directory, subscriptions: known }, event.gateway, seqNum)
+    }
   }
 }
 
-function withMember(
+/** A gateway has written a record: it is there. */
+function seen(directory: Directory, id: string, seqNum: SeqNum): Directory {
+  const marks = directory.gateways.get(id)?.marks ?? Set<Mark>()
+  return { ...directory, gateways: directory.gateways.set(id, { seen: seqNum, marks }) }
+}
+
+function mark(
   directory: Directory,
-  id: string,
-  seen: SeqNum,
-  change: (marks: Set<Mark>) => Set<Mark>,
+  { gateway: id, add, drop }: { gateway: string; add: readonly Mark[]; drop: readonly Mark[] },
 ): Directory {
-  const before = directory.gateways.get(id)?.marks ?? Set<Mark>()
-  const member = { seen, marks: change(before) }
-  return { ...directory, gateways: directory.gateways.set(id, member) }
+  const member = directory.gateways.get(id)
+  if (member === undefined) return directory
+  let { markBytes } = directory
+  // Only what changes is looked at: a gateway may have thousands of them.
+  const held = member.marks.withMutations((marks) => {
+    for (const each of add) {
+      if (!marks.has(each)) markBytes += markSize(each)
+      marks.add(each)
+    }
+    for (const each of drop) {
+      if (marks.has(each)) markBytes -= markSize(each)
+      marks.remove(each)
+    }
+  })
+  const gateways = directory.gateways.set(id, { ...member, marks: held })
+  return { ...directory, gateways, markBytes }
+}
+
+function leave(directory: Directory, id: string): Directory {
+  const { gateways, orphans } = directory
+  const left = gateways.get(id)?.marks ?? Set<Mark>()
+  const twice = sumOf(left.filter((each) => orphans.has(each)))
+  return {
+    ...directory,
+    gateways: gateways.remove(id),
+    orphans: orphans.union(left),
+    markBytes: directory.markBytes - twice,
+  }
+}
+
+function adopt(directory: Directory, id: string): Directory {
+  const { gateways, orphans } = directory
+  const member = gateways.get(id)
+  if (member === undefined) return directory
+  const twice = sumOf(orphans.filter((each) => member.marks.has(each)))
+  return {
+    ...directory,
+    gateways: gateways.set(id, { ...member, marks: member.marks.union(orphans) }),
+    orphans: orphans.clear(),
+    markBytes: directory.markBytes - twice,
+  }
+}
+
+/** What a mark takes in a checkpoint, in bytes: a JSON string and a comma. */
+export function markSize(each: Mark): number {
+  return Buffer.byteLength(JSON.stringify(each)) + 1
+}
+
+function sumOf(held: Iterable<Mark>): number {
+  let bytes = 0
+  for (const each of held) bytes += markSize(each)
+  return bytes
 }
 
 function toSnapshot(directory: Directory | undefined): z.input<typeof snapshot>['directory'] {
@@ -205,9 +248,11 @@ function toSnapshot(directory: Directory | undefined): z.input<typeof snapshot>[
 function restore({ directory }: z.infer<typeof snapshot>): Directory | undefined {
   if (directory === undefined) return undefined
   const { id, gateways, orphans, subscriptions, newest } = directory
+  const sets = [orphans, ...gateways.map(({ marks: held }) => held)]
   return {
     id,
     newest,
+    markBytes: sets.reduce((bytes, held) => bytes + sumOf(held), 0),
     gateways: Map(
       gateways.map(({ id: name, seen, marks: held }) => [name, { seen, marks: Set(held) }]),
     ),

@@ -8,11 +8,17 @@ import { InvariantError } from '../errors.ts'
 /** The offset before the first message of any stream. */
 export const BEFORE_FIRST = '-1'
 
+/**
+ * Where a tail lies in its stream's own log. Tails are compared by this alone: a stream that is
+ * made anew goes on behind the old one, also where a fork's offsets sort before or after it.
+ */
+export function placeOf(tail: string): number {
+  return tail === BEFORE_FIRST ? -1 : Number(tail.slice(tail.indexOf('_') + 1))
+}
+
 const config = z.object({
   type: z.enum(['webhook', 'pull-wake']),
   pattern: z.string().optional(),
-  /** What the client named on creation; links may have been added and removed since. */
-  streams: z.array(z.string()).readonly(),
   webhookUrl: z.string().optional(),
   wakeStream: z.string().optional(),
   leaseTtlMs: z.int().positive(),
@@ -27,7 +33,8 @@ const config = z.object({
 export type SubscriptionConfig = Readonly<z.infer<typeof config>>
 
 const count = z.int().nonnegative()
-const tails = z.record(z.string(), z.string()).readonly()
+/** Offsets by stream, as pairs: any name may be a stream's, and not any may be a JSON key. */
+const offsets = z.array(z.tuple([z.string(), z.string()]).readonly()).readonly()
 const linkType = z.enum(['explicit', 'glob'])
 const phase = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('sending'), attempt: count }),
@@ -48,11 +55,12 @@ const snapshot = z.object({
   life: z
     .object({
       id: z.string(),
+      creator: z.string(),
       config,
       createdAt: z.number(),
       ready: z.boolean(),
       generation: count,
-      wake: z.object({ id: z.string(), runner: z.string(), tails, phase }).optional(),
+      wake: z.object({ id: z.string(), runner: z.string(), tails: offsets, phase }).optional(),
       /** Path, 1 for explicit plus 2 for glob, acked, tail. */
       links: z.array(link).readonly(),
     })
@@ -63,7 +71,7 @@ const snapshot = z.object({
 export type SubscriptionSnapshot = Readonly<z.infer<typeof snapshot>>
 
 const bodies = {
-  created: z.object({ id: z.string(), fencingToken: z.string(), config }),
+  created: z.object({ id: z.string(), fencingToken: z.string(), creator: z.string(), config }),
   deleted: z.object({ fencingToken: z.string() }),
   checkpoint: snapshot,
   /** All streams that matched on creation are linked. */
@@ -78,16 +86,17 @@ const bodies = {
   /** These streams are gone. */
   forgotten: z.object({ streams: z.array(z.string()).readonly() }),
   /** Streams have grown to these tails. */
-  noted: z.object({ tails }),
+  noted: z.object({ tails: offsets }),
   /** A wake is issued. */
-  wake: z.object({ id: z.string(), generation: count, runner: z.string(), tails }),
+  wake: z.object({ id: z.string(), generation: count, runner: z.string(), tails: offsets }),
   /** Webhook: it was accepted. Pull-wake: its event is in the wake stream. */
   sent: z.object({ leaseMs: count }),
   /** An attempt failed; the next is due after a delay. */
   failed: z.object({ attempt: count, delayMs: count, reason: z.string() }),
-  claimed: z.object({ worker: z.string(), runner: z.string() }),
+  /** A worker has the lease, and was told of these tails. */
+  claimed: z.object({ worker: z.string(), runner: z.string(), tails: offsets }),
   /** Progress; unless it is done the lease is renewed. */
-  acked: z.object({ acks: tails, done: z.boolean(), leaseMs: count }),
+  acked: z.object({ acks: offsets, done: z.boolean(), leaseMs: count }),
   /** The wake ends with work undone. */
   ended: z.object({ reason: z.enum(['released', 'expired']) }),
   /** Another gateway delivers and watches the wake from here on. */

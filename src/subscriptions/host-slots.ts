@@ -17,7 +17,7 @@ export class HostSlots {
     this.#limit = limit
   }
 
-  /** Resolves when there is a slot; to be taken before a wake is issued, whose lease then starts. */
+  /** Resolves when there is a slot. Until then nothing of what it is for may have begun. */
   acquire(name: string): Promise<ReleaseSlot> {
     const host = this.#hosts.get(name) ?? { taken: 0, waiting: [] }
     this.#hosts.set(name, host)

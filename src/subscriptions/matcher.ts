@@ -34,10 +34,8 @@ export class Matcher {
     if (known !== undefined) return known
     const named = this.#byName.get(name) ?? NONE
     const found = this.#byPattern.filter(
-      ({ subscription, glob, not }) =>
-        name !== not &&
-        !named.some((match) => match.subscription === subscription) &&
-        glob.matches(name),
+      ({ life, glob, not }) =>
+        name !== not && !named.some((match) => match.life === life) && glob.matches(name),
     )
     const matches = [...named, ...found.map(toMatch)]
     this.#found.set(name, matches)
@@ -47,7 +45,7 @@ export class Matcher {
   #index(subscriptions: Directory['subscriptions']): void {
     const byPattern: Pattern[] = []
     const byName = new Map<string, Match[]>()
-    for (const [subscription, { life, pattern, streams, wakeStream }] of subscriptions) {
+    for (const [life, { subscription, pattern, streams, wakeStream }] of subscriptions) {
       const match = { subscription, life }
       if (pattern !== undefined) {
         byPattern.push({ ...match, glob: parseGlob(pattern), not: wakeStream })

@@ -2,9 +2,9 @@
  * One gateway among those over the same S2: what it knows of the directory, what it has in hand,
  * and what it takes over from others that are gone.
  *
- * All rests on one time, `takeoverMs`. A gateway that others have not seen write for as long is
- * gone. So it acts on its marks only while its last record is younger than half of that, and
- * takes no look at the directory for news older than half of that.
+ * All rests on one time, `takeoverMs`. A gateway that has something in hand and that others have
+ * not seen write for as long is gone. So it acts on its marks only while its last record is
+ * younger than half of that, and looks for news when its knowledge is older than half of that.
  */
 import { backoffMs, sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
@@ -25,16 +25,25 @@ import {
 import type { EntryChange } from './directory-commands.ts'
 import { DIRECTORY_RULES, EMPTY_DIRECTORY } from './directory-state.ts'
 import type { Directory, Mark, Member } from './directory-state.ts'
+import { Silences } from './silences.ts'
+import type { Silent } from './silences.ts'
 
 /** Name of the directory's log. */
 export const DIRECTORY_STREAM = '__ds/directory'
 
-/** Longest wait between two looks for gateways that do not know a new subscription yet. */
-const LOOK_EVERY_MS = 100
 /** A record that took long to write is old when it is there. */
 const HOLD_ATTEMPTS = 3
+/** Longest wait between two looks for gateways that do not know a new subscription yet. */
+const LOOK_EVERY_MS = 100
 /** The wait before the directory is tried again at the start. */
 const JOIN_RETRY = { firstMs: 100, longestMs: 5000 }
+/** Beats in `takeoverMs` of a gateway that has something in hand. */
+const BEATS = 4
+/**
+ * A gateway with nothing in hand is missed by nobody but who makes a subscription, and would wait
+ * for it. It shows that it lives this many times less often.
+ */
+const IDLE_FACTOR = 20
 
 export type MembershipOptions = {
   readonly log: DurableLog
@@ -44,7 +53,7 @@ export type MembershipOptions = {
   readonly commandTimeoutMs: number
   /** After this long without a record of it, a gateway is gone. In ms. */
   readonly takeoverMs: number
-  /** What others had in hand and this gateway has to look after now. */
+  /** What others had in hand and this gateway has to look after from here on. */
   readonly onInherited: (marks: readonly Mark[]) => void
   readonly onBackgroundError: (task: string, error: unknown) => void
 }
@@ -52,10 +61,13 @@ export type MembershipOptions = {
 export class Membership {
   readonly #options: MembershipOptions
   readonly #journal: Journal<Directory>
-  /** Marks that stand in the log and are to go, or on their way. */
+  /** Marks that some part of this gateway looks after, or is about to. */
+  readonly #inHand = new Set<Mark>()
+  /** Marks that nobody here needs any more: to go with the next record, or going. */
   readonly #drops = new Set<Mark>()
   readonly #dropping = new Set<Mark>()
-  readonly #silences = new Map<string, { readonly seen: SeqNum; readonly since: number }>()
+  readonly #silences: Silences
+  readonly #underWay = new Set<string>()
   /** When the last look at the directory began that has succeeded. */
   #lookedAt = -Infinity
   /** When the last record of this gateway was sent that is durable. */
@@ -63,17 +75,12 @@ export class Membership {
   #phase: 'new' | 'running' | 'stopped' = 'new'
   #stopFollowing = (): void => undefined
   #cancelTick = (): void => undefined
-  readonly #underWay = new Set<string>()
 
   constructor(options: MembershipOptions) {
     this.#options = options
-    const { log, clock, commandTimeoutMs, gatewayId } = options
-    this.#journal = new Journal(DIRECTORY_STREAM, DIRECTORY_RULES, {
-      log,
-      clock,
-      commandTimeoutMs,
-      gatewayId,
-    })
+    this.#journal = new Journal(DIRECTORY_STREAM, DIRECTORY_RULES, options)
+    const { takeoverMs } = options
+    this.#silences = new Silences({ takeoverMs, idleMs: takeoverMs * IDLE_FACTOR })
   }
 
   /** Joins in the background and goes on until {@link stop}. */
@@ -117,11 +124,19 @@ export class Membership {
     return this.#journal.peek()?.incarnation ?? EMPTY_DIRECTORY
   }
 
+  get #own(): Member | undefined {
+    return this.directory.gateways.get(this.#options.gatewayId)
+  }
+
   /** Whether appends may be judged by {@link directory}: see {@link current}. */
   get isCurrent(): boolean {
-    const { clock, takeoverMs, gatewayId } = this.#options
-    const isYoung = clock.now() - this.#lookedAt < takeoverMs / 2
-    return isYoung && this.directory.gateways.has(gatewayId)
+    return this.#isYoung(this.#lookedAt) && this.#own !== undefined
+  }
+
+  /** A clock that was set back makes nothing young again. */
+  #isYoung(since: number): boolean {
+    const age = this.#options.clock.now() - since
+    return age >= 0 && age < this.#options.takeoverMs / 2
   }
 
   /**
@@ -132,33 +147,26 @@ export class Membership {
     if (this.isCurrent) return
     await this.look()
     // Nobody waits for a gateway that is not there; once it is, it knows all there was before.
-    const { gatewayId } = this.#options
-    if (!this.directory.gateways.has(gatewayId)) await this.#write(aliveCommand(gatewayId))
+    if (this.#own === undefined) await this.#write(aliveCommand(this.#options.gatewayId))
   }
 
   /** Brings {@link directory} up to all that was written before the call. */
   async look(): Promise<Directory> {
     const begun = this.#options.clock.now()
     await this.#journal.refresh()
-    this.#lookedAt = Math.max(this.#lookedAt, begun)
+    this.#lookedAt = begun
     this.#onChange()
     return this.directory
   }
 
   /** Whether marks stand, and will for longer than it takes to act on it. */
   holds(marks: readonly Mark[]): boolean {
-    const { clock, takeoverMs } = this.#options
-    const isYoung = clock.now() - this.#wroteAt < takeoverMs / 2
-    return isYoung && marks.every((mark) => this.#isHeld(mark))
+    return this.#isYoung(this.#wroteAt) && marks.every((mark) => this.#isHeld(mark))
   }
 
   #isHeld(mark: Mark): boolean {
     const isLeaving = this.#drops.has(mark) || this.#dropping.has(mark)
     return !isLeaving && this.#own?.marks.has(mark) === true
-  }
-
-  get #own(): Member | undefined {
-    return this.directory.gateways.get(this.#options.gatewayId)
   }
 
   /**
@@ -169,7 +177,10 @@ export class Membership {
    */
   async hold(marks: readonly Mark[]): Promise<void> {
     for (let attempt = 0; ; attempt += 1) {
-      for (const mark of marks) this.#drops.delete(mark)
+      for (const mark of marks) {
+        this.#inHand.add(mark)
+        this.#drops.delete(mark)
+      }
       if (this.holds(marks)) return
       if (attempt === HOLD_ATTEMPTS) throw new LogUnavailableError()
       // Commands keep their order: what is on its way to be dropped is taken again after that.
@@ -178,24 +189,28 @@ export class Membership {
     }
   }
 
-  /** Lets go of marks, with the next record of this gateway. */
+  /** Lets go of marks: nobody here needs them. They go with one of the next records. */
   drop(marks: readonly Mark[]): void {
-    for (const mark of marks) if (this.#isHeld(mark)) this.#drops.add(mark)
+    for (const mark of marks) {
+      this.#inHand.delete(mark)
+      if (this.#own?.marks.has(mark) === true) this.#drops.add(mark)
+    }
   }
 
-  /** Whether a gateway is in the directory, as it is known here. */
+  /** Whether a gateway is not in the directory, as it is known here. */
   isGone(gateway: string): boolean {
     return !this.directory.gateways.has(gateway)
   }
 
   /**
-   * Makes a subscription known: returns when no gateway appends any more without knowing it.
+   * Makes a life of a subscription known: returns when no gateway appends any more without
+   * knowing it.
    *
-   * @throws SubscriptionError `LIMIT_REACHED`
+   * @throws SubscriptionError `LIMIT_REACHED`; `SUBSCRIPTION_NOT_FOUND` if `change` says so
    */
-  async subscribe(subscription: string, change: EntryChange): Promise<void> {
+  async subscribe(life: string, change: EntryChange): Promise<void> {
     const { clock, gatewayId, takeoverMs } = this.#options
-    await this.#write(subscribeCommand(gatewayId, subscription, change))
+    await this.#write(subscribeCommand(gatewayId, life, change))
     const since = clock.now()
     const { newest } = this.directory
     for (;;) {
@@ -209,29 +224,30 @@ export class Membership {
     }
   }
 
-  #unaware(newest: SeqNum): readonly { readonly id: string; readonly seen: SeqNum }[] {
+  #unaware(newest: SeqNum): readonly Silent[] {
     return [...this.directory.gateways]
       .filter(([, { seen }]) => seen < newest)
       .map(([id, { seen }]) => ({ id, seen }))
   }
 
   /** Makes a life of a subscription unknown. */
-  async unsubscribe(subscription: string, life: string): Promise<void> {
-    await this.#write(unsubscribeCommand(subscription, life))
+  async unsubscribe(life: string): Promise<void> {
+    await this.#write(unsubscribeCommand(this.#options.gatewayId, life))
   }
 
-  /** Every record of ours proves that we are there, and know what was before it. */
+  /** What is written proves that this gateway is there, and that it knows what was before. */
   async #write<Answer>(command: Command<Directory, Answer>): Promise<Answer> {
     const begun = this.#options.clock.now()
+    const before = this.#own?.seen ?? -1
     const answer = await this.#journal.execute(command)
-    this.#lookedAt = Math.max(this.#lookedAt, begun)
-    if (this.#own !== undefined) this.#wroteAt = Math.max(this.#wroteAt, begun)
+    this.#lookedAt = begun
+    if ((this.#own?.seen ?? -1) > before) this.#wroteAt = begun
     return answer
   }
 
   #onChange(): void {
-    const { newest, orphans } = this.directory
     if (this.#phase !== 'running') return
+    const { newest, orphans } = this.directory
     if (this.#own !== undefined && this.#own.seen < newest) {
       this.#background('announce', () => this.#announce())
     }
@@ -240,87 +256,90 @@ export class Membership {
 
   /** Whoever makes a subscription waits for this gateway to say that it knows. */
   async #announce(): Promise<void> {
-    await this.#write(aliveCommand(this.#options.gatewayId))
+    const isDue = (): boolean => this.#own !== undefined && this.#own.seen < this.directory.newest
+    while (isDue()) await this.#write(aliveCommand(this.#options.gatewayId))
   }
 
   async #adopt(): Promise<void> {
     const { clock, takeoverMs, gatewayId } = this.#options
     // One is enough; chance decides who, but for the only one there is.
-    if (this.directory.gateways.size > 1) await sleep(clock, (clock.random() * takeoverMs) / 4)
-    if (this.directory.orphans.size === 0) return
+    if (this.directory.gateways.size > 1) await sleep(clock, (clock.random() * takeoverMs) / BEATS)
+    if (this.directory.orphans.size === 0 || this.#phase !== 'running') return
     this.#inherit(await this.#write(adoptOrphansCommand(gatewayId)))
   }
 
-  async #takeOver(silent: { readonly id: string; readonly seen: SeqNum }): Promise<void> {
-    if (silent.id === this.#options.gatewayId) return
-    this.#inherit(await this.#write(takeOverCommand(this.#options.gatewayId, silent)))
+  async #takeOver(silent: Silent): Promise<void> {
+    const { gatewayId } = this.#options
+    if (silent.id === gatewayId) return
+    this.#inherit(await this.#write(takeOverCommand(gatewayId, silent)))
   }
 
+  /**
+   * What was in hand here already, too, has to be looked at: whoever had it as well may have left
+   * it in the middle of something.
+   */
   #inherit(marks: readonly Mark[]): void {
-    if (marks.length > 0) this.#options.onInherited(marks)
+    if (marks.length === 0) return
+    for (const mark of marks) {
+      this.#inHand.add(mark)
+      this.#drops.delete(mark)
+    }
+    this.#options.onInherited(marks)
   }
 
-  /** Four times in `takeoverMs`: shows that this gateway lives, and looks whether others do. */
+  /** Where the answer to a record was lost, marks stand here that nobody here looks after. */
+  #inheritStray(): void {
+    const held = [...(this.#own?.marks ?? [])]
+    this.#inherit(held.filter((mark) => !this.#inHand.has(mark) && this.#isHeld(mark)))
+  }
+
   #tick(): void {
     const { clock, takeoverMs } = this.#options
-    this.#cancelTick = clock.after(takeoverMs / 4, () => {
+    this.#cancelTick = clock.after(takeoverMs / BEATS, () => {
       this.#tick()
-      // Slow ones do not pile up.
+      this.#inheritStray()
+      this.#onChange()
       this.#background('beat', () => this.#beat())
       this.#background('watch', () => this.#watch())
     })
   }
 
+  /** Lets go of what is to go, and shows that this gateway lives. */
   async #beat(): Promise<void> {
-    const { gatewayId } = this.#options
+    const { gatewayId, clock, takeoverMs } = this.#options
+    if (this.#drops.size > 0) return this.#writeDrops()
+    const hasMarks = (this.#own?.marks.size ?? 0) > 0
+    const idleMs = (takeoverMs * IDLE_FACTOR) / BEATS
+    if (hasMarks || clock.now() - this.#wroteAt >= idleMs)
+      await this.#write(aliveCommand(gatewayId))
+  }
+
+  async #writeDrops(): Promise<void> {
     const drop = [...this.#drops]
-    if (drop.length === 0) {
-      if ((this.#own?.marks.size ?? 0) > 0) await this.#write(aliveCommand(gatewayId))
-      return
-    }
     this.#drops.clear()
     for (const mark of drop) this.#dropping.add(mark)
     try {
-      await this.#write(markCommand(gatewayId, { add: [], drop }))
-    } catch (error) {
-      for (const mark of drop) this.#drops.add(mark)
-      throw error
+      await this.#write(markCommand(this.#options.gatewayId, { add: [], drop }))
     } finally {
+      // What is still in the log after a failure is found there, as if it were inherited.
       for (const mark of drop) this.#dropping.delete(mark)
     }
   }
 
-  /** Only gateways that have something in hand must show that they live. */
+  /** Looks for gateways that have been silent for too long, and takes over what they have. */
   async #watch(): Promise<void> {
-    const { clock, takeoverMs } = this.#options
-    if (!this.#others().some((id) => this.#isSilent(id))) return
+    const { clock } = this.#options
+    if (this.#silences.over(this.#others(), clock.now()).length === 0) return
     // What arrives by itself may be late: only a look shows that there was nothing.
     const begun = clock.now()
     await this.look()
-    for (const id of this.#others()) {
-      const silence = this.#silences.get(id)
-      if (!this.#isSilent(id) || silence === undefined) continue
-      if (begun - silence.since >= takeoverMs) await this.#takeOver({ id, seen: silence.seen })
-    }
+    for (const silent of this.#silences.over(this.#others(), begun)) await this.#takeOver(silent)
   }
 
-  #others(): readonly string[] {
-    const { gatewayId } = this.#options
-    const { gateways } = this.directory
-    for (const id of this.#silences.keys()) if (!gateways.has(id)) this.#silences.delete(id)
-    return [...gateways]
-      .filter(([id, { marks }]) => id !== gatewayId && marks.size > 0)
-      .map(([id]) => id)
-  }
-
-  /** Counts from when its last record was first seen here. */
-  #isSilent(id: string): boolean {
-    const { clock, takeoverMs } = this.#options
-    const seen = this.directory.gateways.get(id)?.seen ?? -1
-    const silence = this.#silences.get(id)
-    if (silence?.seen === seen) return clock.now() - silence.since >= takeoverMs
-    this.#silences.set(id, { seen, since: clock.now() })
-    return false
+  #others(): ReadonlyMap<string, Member> {
+    const others = new Map(this.directory.gateways)
+    others.delete(this.#options.gatewayId)
+    return others
   }
 
   /** Runs a task that nobody waits for, unless it is running already. */

@@ -23,6 +23,18 @@ export class Nap {
     })
   }
 
+  /** Waits for a promise; `interrupted` once it is, or was already. Neither takes it back. */
+  async race<Answer>(promise: Promise<Answer>): Promise<Answer | 'interrupted'> {
+    if (this.#isInterrupted) return 'interrupted'
+    const interrupted = new Promise<'interrupted'>((resolve) => {
+      this.#wake = () => {
+        this.#wake = undefined
+        resolve('interrupted')
+      }
+    })
+    return Promise.race([promise, interrupted])
+  }
+
   /** Cuts the wait short that is under way, or the next one. */
   interrupt(): void {
     this.#isInterrupted = true

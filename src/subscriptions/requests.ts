@@ -4,13 +4,16 @@ import { z } from 'zod'
 import { RequestError } from '../errors.ts'
 import { parseGlob } from '../protocol/glob.ts'
 import { parseOffset } from '../protocol/offset.ts'
-import { checkStreamName } from '../protocol/path.ts'
+import { MAX_STREAM_NAME_BYTES, checkStreamName, trimSlashes } from '../protocol/path.ts'
 import { SubscriptionError } from './errors.ts'
 import type { SubscriptionConfig } from './events.ts'
-import type { Fence } from './wakes.ts'
+import type { Fence } from './leases.ts'
 
 /** What a client asks for when it creates a subscription. */
-export type SubscriptionRequest = Omit<SubscriptionConfig, 'hash' | 'root'>
+export type SubscriptionRequest = Omit<SubscriptionConfig, 'hash' | 'root'> & {
+  /** The streams to link, each once and in order. */
+  readonly streams: readonly string[]
+}
 
 /** PROTOCOL §6.2. */
 const LEASE_TTL_MS = { min: 1000, max: 10 * 60 * 1000, fallback: 30_000 }
@@ -21,27 +24,27 @@ const MAX_WORKER = 200
 /** Acks in one request; more can follow in the next. */
 const MAX_ACKS = 1000
 
+/** A few slashes may stand around names and patterns, which have as many bytes at most. */
+const MAX_NAME_TEXT = MAX_STREAM_NAME_BYTES + 8
+
+const nameText = z.string().min(1).max(MAX_NAME_TEXT)
 const lease = z.int().min(LEASE_TTL_MS.min).max(LEASE_TTL_MS.max).default(LEASE_TTL_MS.fallback)
-const streamName = z.string().transform((text, context) => {
+const streamName = nameText.transform((text, context) => {
   try {
-    return checkStreamName(text.replace(/^\/+|\/+$/g, ''))
+    return checkStreamName(trimSlashes(text))
   } catch (error) {
     context.addIssue(error instanceof RequestError ? error.message : 'is no stream name')
     return z.NEVER
   }
 })
-const pattern = z
-  .string()
-  .min(1)
-  .max(512)
-  .transform((text, context) => {
-    try {
-      return parseGlob(text).pattern
-    } catch (error) {
-      context.addIssue(error instanceof RequestError ? error.message : 'is no pattern')
-      return z.NEVER
-    }
-  })
+const pattern = nameText.transform((text, context) => {
+  try {
+    return parseGlob(text).pattern
+  } catch (error) {
+    context.addIssue(error instanceof RequestError ? error.message : 'is no pattern')
+    return z.NEVER
+  }
+})
 
 const common = {
   pattern: pattern.nullish(),
@@ -49,17 +52,16 @@ const common = {
   lease_ttl_ms: lease,
   description: z.string().max(MAX_DESCRIPTION).nullish(),
 }
+/** What only the other type needs is ignored like any other member: PROTOCOL §6.2 shows it. */
 const creation = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('webhook'),
     webhook: z.object({ url: z.string().min(1) }),
-    wake_stream: z.null().optional(),
     ...common,
   }),
   z.object({
     type: z.literal('pull-wake'),
     wake_stream: streamName,
-    webhook: z.null().optional(),
     ...common,
   }),
 ])
@@ -103,6 +105,8 @@ export function hashOf(request: SubscriptionRequest): string {
 export function parseSubscriptionId(segment: string): string {
   const id = decode(segment)
   if (id === '' || /[\p{Cc}\p{Cs}]/u.test(id)) throw invalid('an id has no control characters')
+  // In a callback URL they would be taken for steps of a path, even percent-encoded.
+  if (id === '.' || id === '..') throw invalid('an id is not . or ..')
   if (encodeURIComponent(id).length > MAX_ID_BYTES) {
     throw invalid(`an id has at most ${MAX_ID_BYTES} bytes, percent-encoded`)
   }
@@ -150,7 +154,7 @@ export function parseClaim(body: Uint8Array): string {
 
 /** Progress as a subscriber reports it. */
 export type Progress = Fence & {
-  readonly acks: Readonly<Record<string, string>>
+  readonly acks: ReadonlyMap<string, string>
   readonly done: boolean
 }
 
@@ -179,7 +183,7 @@ export function parseProgress(body: Uint8Array): Progress {
     // Named twice, a stream is acked up to the further of both.
     if (offset > (offsets.get(stream) ?? '')) offsets.set(stream, offset)
   }
-  return { wakeId, generation, acks: Object.fromEntries(offsets), done }
+  return { wakeId, generation, acks: offsets, done }
 }
 
 /** `-1` and `now` are no places that anybody could have got to. */

@@ -5,14 +5,15 @@
  */
 import { backoffMs, sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
-import { expireCommand, adoptCommand, doneCommand, failedCommand, sentCommand } from './wakes.ts'
 import type { Delivery, Outcome } from './delivery.ts'
+import type { HostSlots } from './host-slots.ts'
 import type { SubscriptionLog, SubscriptionLogs } from './logs.ts'
 import type { Membership } from './membership.ts'
+import { Nap } from './nap.ts'
 import { isPending } from './subscription.ts'
 import type { Subscription, Wake } from './subscription.ts'
 import type { Waker } from './waker.ts'
-import { Nap } from './nap.ts'
+import { adoptCommand, doneCommand, expireCommand, failedCommand, sentCommand } from './wakes.ts'
 
 export type RunnerOptions = {
   readonly clock: Clock
@@ -21,6 +22,8 @@ export type RunnerOptions = {
   readonly membership: Membership
   readonly waker: Waker
   readonly delivery: Delivery
+  /** How many webhooks one host gets at a time. */
+  readonly slots: HostSlots
   readonly onBackgroundError: (task: string, error: unknown) => void
 }
 
@@ -28,8 +31,8 @@ export type RunnerOptions = {
 const FIRST_RETRY_MS = 1000
 const LONGEST_RETRY_MS = 60_000
 const RETRY_JITTER = 0.2
-/** A wake that nobody claims is looked at this often: it may have been claimed elsewhere. */
-const UNCLAIMED_LOOK_MS = 30_000
+/** A wake that nobody claims is looked at this often: it may be over without our knowing. */
+const UNCLAIMED_LOOK_MS = 5 * 60_000
 /** The wait before the loop goes on after the log has failed. */
 const AFTER_FAILURE = { firstMs: 100, longestMs: 5000 }
 
@@ -39,30 +42,46 @@ export function retryDelayMs(attempt: number, random: number): number {
   return Math.round(base * (1 + RETRY_JITTER * (2 * random - 1)))
 }
 
+/** A wake of this gateway, as it is at one moment. */
+type Current = {
+  readonly subscription: string
+  readonly life: Subscription
+  readonly wake: Wake
+  readonly log: SubscriptionLog
+}
+
+type Loop = { readonly nap: Nap; readonly ended: Promise<void> }
+
 export class Runner {
   readonly #options: RunnerOptions
-  /** The loops, by subscription. */
-  readonly #naps = new Map<string, Nap>()
+  /** By subscription. */
+  readonly #loops = new Map<string, Loop>()
   #isStopped = false
 
   constructor(options: RunnerOptions) {
     this.#options = options
   }
 
-  /** Says that something may have changed, or may be to do, for a subscription. */
+  /** Says that something has changed, or is to do, for a subscription. */
   kick(subscription: string): void {
-    if (this.#isStopped) return
-    const running = this.#naps.get(subscription)
-    if (running !== undefined) return running.interrupt()
-    const nap = new Nap(this.#options.clock)
-    this.#naps.set(subscription, nap)
-    void this.#run(subscription, nap)
+    const running = this.#loops.get(subscription)
+    if (running === undefined) this.ensure(subscription)
+    else running.nap.interrupt()
   }
 
-  /** Ends all loops where they are. */
-  stop(): void {
+  /** Has a subscription looked after, if it is not already. */
+  ensure(subscription: string): void {
+    if (this.#isStopped || this.#loops.has(subscription)) return
+    const nap = new Nap(this.#options.clock)
+    this.#loops.set(subscription, { nap, ended: this.#run(subscription, nap) })
+  }
+
+  /** Ends all loops; returns when what is under way is written down. */
+  async stop(): Promise<void> {
     this.#isStopped = true
-    for (const nap of this.#naps.values()) nap.interrupt()
+    const loops = [...this.#loops.values()]
+    for (const { nap } of loops) nap.interrupt()
+    await Promise.all(loops.map(({ ended }) => ended))
   }
 
   async #run(subscription: string, nap: Nap): Promise<void> {
@@ -78,7 +97,7 @@ export class Runner {
         failed += 1
       }
     }
-    this.#naps.delete(subscription)
+    this.#loops.delete(subscription)
   }
 
   /** Looks at the subscription and does what is next. */
@@ -96,19 +115,17 @@ export class Runner {
       return 'on'
     }
     await membership.look()
-    if (membership.isGone(wake.runner)) {
-      const isGone = (gateway: string): boolean => membership.isGone(gateway)
-      const adopt = adoptCommand(life.id, gatewayId, isGone)
-      await waker.issuing(subscription, () => log.execute(adopt))
-      return 'on'
-    }
-    return this.#letGo(subscription)
+    if (!membership.isGone(wake.runner)) return this.#letGo(subscription)
+    const isGone = (gateway: string): boolean => membership.isGone(gateway)
+    const adopt = adoptCommand(life.id, gatewayId, isGone)
+    await waker.issuing(subscription, () => log.execute(adopt))
+    return 'on'
   }
 
   async #idle(subscription: string, life: Subscription | undefined): Promise<'on' | 'over'> {
-    // Whoever ended the wake may have died before it issued the next one.
     if (life?.ready === true && life.links.some(isPending)) {
-      const advance = await this.#options.waker.advance({ subscription, life: life.id }, {})
+      const match = { subscription, life: life.id }
+      const advance = await this.#options.waker.advance(match, new Map())
       if (advance === 'woken') return 'on'
     }
     return this.#letGo(subscription)
@@ -120,78 +137,114 @@ export class Runner {
     return 'over'
   }
 
+  /** Waits for what is next, or does it. After a wait the log is looked at anew. */
   async #drive(current: Current, nap: Nap): Promise<void> {
     const { clock } = this.#options
-    const { life, wake, log } = current
-    switch (wake.phase.kind) {
+    const { phase } = current.wake
+    switch (phase.kind) {
       case 'sending':
-        return this.#deliver(current, wake.phase.attempt)
+        return this.#deliver(current, nap, phase.attempt)
       case 'waiting':
-        await nap.take(wake.phase.until - clock.now())
-        if (clock.now() >= wake.phase.until) await this.#deliver(current, wake.phase.attempt + 1)
-        return
+        if (clock.now() < phase.until) return nap.take(phase.until - clock.now())
+        return this.#deliver(current, nap, phase.attempt + 1)
       case 'leased':
-        await nap.take(wake.phase.until - clock.now())
-        if (clock.now() >= wake.phase.until) await log.execute(expireCommand(life.id, wake.id))
-        return
+        if (clock.now() < phase.until) return nap.take(phase.until - clock.now())
+        return this.#expire(current)
       case 'announced':
         return nap.take(UNCLAIMED_LOOK_MS)
     }
   }
 
-  async #deliver({ subscription, life, wake, log }: Current, attempt: number): Promise<void> {
-    const { clock, delivery, waker } = this.#options
+  async #expire({ subscription, life, wake, log }: Current): Promise<void> {
+    const { waker } = this.#options
+    const issue = waker.issue({ tails: new Map() })
+    await log.execute(expireCommand(life.id, wake.id, issue))
+    await this.#lookAgain(subscription, life, wake)
+  }
+
+  async #deliver(current: Current, nap: Nap, attempt: number): Promise<void> {
+    const { slots } = this.#options
+    const { webhookUrl } = current.life.config
+    if (webhookUrl === undefined) return this.#attempt(current, nap, attempt)
+    const release = await slots.acquire(new URL(webhookUrl).host)
+    try {
+      // While others had the host's slots, the wake may have ended.
+      const { incarnation } = await current.log.refresh()
+      const isStill = incarnation?.wake?.id === current.wake.id && !this.#isStopped
+      if (isStill) await this.#attempt({ ...current, life: incarnation }, nap, attempt)
+    } finally {
+      release()
+    }
+  }
+
+  /** One attempt. Its answer is not waited for any longer than the wake lasts. */
+  async #attempt(current: Current, nap: Nap, attempt: number): Promise<void> {
+    const { clock, delivery } = this.#options
+    const { subscription, life, wake } = current
     const begun = clock.now()
-    const outcome = await delivery.deliver(subscription, life, wake)
-    const leaseMs = Math.max(0, Math.round(life.config.leaseTtlMs - (clock.now() - begun)))
-    await this.#record(log, { life, wake, attempt, leaseMs }, outcome)
-    if (outcome.kind !== 'done') return
-    // What came while the webhook was at work may not have been noted: there was work already.
-    const tails = await waker.tailsOf(Object.keys(wake.tails))
-    await waker.advance({ subscription, life: life.id }, tails)
+    const delivered = delivery.deliver(subscription, life, wake)
+    // It may fail when nobody waits for it any more.
+    delivered.catch(() => undefined)
+    for (;;) {
+      const outcome = await nap.race(delivered)
+      if (outcome !== 'interrupted') {
+        const leaseMs = Math.max(0, Math.round(life.config.leaseTtlMs - (clock.now() - begun)))
+        await this.#record(current, { attempt, leaseMs }, outcome)
+        if (outcome.kind === 'done') await this.#lookAgain(subscription, life, wake)
+        return
+      }
+      nap.takeInterrupt()
+      // The subscriber has called back, and has the rest of its answer to itself.
+      if (await this.#isOver(current)) return
+    }
+  }
+
+  async #isOver({ log, wake }: Current): Promise<boolean> {
+    const { incarnation } = await log.refresh()
+    return incarnation?.wake?.id !== wake.id
+  }
+
+  /** What came while the subscriber was at work may not have been noted: there was work already. */
+  async #lookAgain(subscription: string, { id }: Subscription, { tails }: Wake): Promise<void> {
+    const { waker } = this.#options
+    await waker.advance({ subscription, life: id }, await waker.tailsOf(tails.keys()))
   }
 
   /** A delivery that is made stays made: what became of it is written as soon as that can be. */
-  async #record(log: SubscriptionLog, delivered: Delivered, outcome: Outcome): Promise<void> {
+  async #record(current: Current, delivered: Delivered, outcome: Outcome): Promise<void> {
     const { clock, onBackgroundError } = this.#options
-    for (let failed = 0; !this.#isStopped; failed += 1) {
+    for (let failed = 0; ; failed += 1) {
       try {
-        await log.execute(this.#outcomeCommand(delivered, outcome))
+        await this.#write(current, delivered, outcome)
         return
       } catch (error) {
         onBackgroundError('deliver', error)
+        if (this.#isStopped) return
         await sleep(clock, backoffMs(clock, failed, AFTER_FAILURE))
       }
     }
   }
 
-  #outcomeCommand(
-    { life, wake, attempt, leaseMs }: Delivered,
+  #write(
+    { log, life, wake }: Current,
+    { attempt, leaseMs }: Delivered,
     outcome: Outcome,
-  ): ReturnType<typeof doneCommand> {
+  ): Promise<undefined> {
+    const { waker, clock } = this.#options
     switch (outcome.kind) {
       case 'done':
-        return doneCommand(life.id, wake.id)
+        return log.execute(doneCommand(life.id, wake.id, waker.issue({ tails: new Map() })))
       case 'sent':
-        return sentCommand(life.id, wake.id, leaseMs)
+        return log.execute(sentCommand(life.id, wake.id, leaseMs))
       case 'failed': {
-        const delayMs = retryDelayMs(attempt, this.#options.clock.random())
-        return failedCommand(life.id, wake.id, { attempt, delayMs, reason: outcome.reason })
+        const delayMs = retryDelayMs(attempt, clock.random())
+        const failure = { attempt, delayMs, reason: outcome.reason }
+        return log.execute(failedCommand(life.id, wake.id, failure))
       }
+      case 'cut off':
+        return Promise.resolve(undefined)
     }
   }
 }
 
-type Current = {
-  readonly subscription: string
-  readonly life: Subscription
-  readonly wake: Wake
-  readonly log: SubscriptionLog
-}
-
-type Delivered = {
-  readonly life: Subscription
-  readonly wake: Wake
-  readonly attempt: number
-  readonly leaseMs: number
-}
+type Delivered = { readonly attempt: number; readonly leaseMs: number }

@@ -14,8 +14,10 @@ import {
   linkCommand,
   notFound,
   readyCommand,
+  stillCreatingCommand,
   unlinkCommand,
 } from './commands.ts'
+import type { Creation } from './commands.ts'
 import type { Delivery } from './delivery.ts'
 import { SubscriptionError } from './errors.ts'
 import { BEFORE_FIRST } from './events.ts'
@@ -24,20 +26,21 @@ import type { KeyRing } from './key-ring.ts'
 import type { SubscriptionLogs } from './logs.ts'
 import type { Match } from './matcher.ts'
 import type { Membership } from './membership.ts'
+import { ackCommand, claimCommand, releaseCommand } from './leases.ts'
+import type { Acked, Claim, Fence } from './leases.ts'
+import { forEachParallel } from './parallel.ts'
 import { hashOf } from './requests.ts'
 import type { Progress, SubscriptionRequest } from './requests.ts'
 import type { JwkSet } from './signature.ts'
-import type { Subscription } from './subscription.ts'
+import type { Subscription, Tails } from './subscription.ts'
 import { readWakeToken } from './wake-token.ts'
 import type { WakeTokenUse } from './wake-token.ts'
-import { forEachParallel } from './waker.ts'
 import type { Waker } from './waker.ts'
-import { ackCommand, claimCommand, releaseCommand } from './wakes.ts'
-import type { Claim, Fence, Tails } from './wakes.ts'
 import { judgeWebhookTarget } from './webhook-url.ts'
 
 export type SubscriptionServiceOptions = {
   readonly clock: Clock
+  readonly gatewayId: string
   readonly logs: SubscriptionLogs
   readonly membership: Membership
   readonly waker: Waker
@@ -83,35 +86,54 @@ export class SubscriptionService {
     request: SubscriptionRequest,
     root: string,
   ): Promise<Described & { readonly kind: 'created' | 'confirmed' }> {
-    const config = { ...(await this.#checked(request)), hash: hashOf(request), root }
-    const { clock, logs, patienceMs } = this.#options
-    const log = logs.open(subscription)
+    await this.#checkTarget(request)
+    const { streams, ...chosen } = request
+    const config = { ...chosen, hash: hashOf(request), root }
+    const { clock, waker } = this.#options
     for (;;) {
-      const id = randomBytes(12).toString('base64url')
-      const kind = await log.execute(createCommand(id, config, patienceMs))
-      if (kind === 'created') await this.#begin({ subscription, life: id }, config)
+      // If this gateway dies over it, others learn so, and need not wait for it.
+      const kind = await waker.issuing(subscription, () =>
+        this.#create(subscription, config, streams),
+      )
       if (kind !== 'pending') return { kind, ...(await this.describe(subscription)) }
       await sleep(clock, PENDING_LOOK_MS)
     }
   }
 
-  async #checked(request: SubscriptionRequest): Promise<SubscriptionRequest> {
-    const { webhookUrl } = request
-    if (webhookUrl === undefined) return request
+  async #create(
+    subscription: string,
+    config: SubscriptionConfig,
+    streams: readonly string[],
+  ): Promise<Creation> {
+    const { logs, membership, gatewayId: creator, patienceMs } = this.#options
+    const id = randomBytes(12).toString('base64url')
+    const isGone = (gateway: string): boolean => membership.isGone(gateway)
+    const command = createCommand({ id, creator, config }, { isGone, patienceMs })
+    const kind = await logs.open(subscription).execute(command)
+    if (kind === 'created') await this.#begin({ subscription, life: id }, config, streams)
+    return kind
+  }
+
+  async #checkTarget({ webhookUrl }: SubscriptionRequest): Promise<void> {
+    if (webhookUrl === undefined) return
     const allowLocalhost = this.#options.allowLocalWebhooks
     const verdict = await judgeWebhookTarget(webhookUrl, { allowLocalhost })
-    if (verdict.kind === 'allowed') return request
-    throw new SubscriptionError('WEBHOOK_URL_REJECTED', verdict.reason)
+    if (verdict.kind === 'refused') {
+      throw new SubscriptionError('WEBHOOK_URL_REJECTED', verdict.reason)
+    }
   }
 
   /** First the gateways must know it, then its streams are linked, and then it wakes. */
-  async #begin(match: Match, config: SubscriptionConfig): Promise<void> {
+  async #begin(
+    match: Match,
+    { pattern, wakeStream }: SubscriptionConfig,
+    streams: readonly string[],
+  ): Promise<void> {
     const { membership, logs } = this.#options
     const { subscription, life } = match
     const log = logs.open(subscription)
-    const { pattern, streams, wakeStream } = config
     try {
-      await membership.subscribe(subscription, () => ({ life, pattern, streams, wakeStream }))
+      await membership.subscribe(life, () => ({ subscription, pattern, streams, wakeStream }))
       await this.#link(match, 'explicit', streams)
       if (pattern !== undefined) await this.#backfill(match, pattern, wakeStream)
       await log.execute(readyCommand(life))
@@ -124,12 +146,15 @@ export class SubscriptionService {
 
   /** Links all streams that match now at their tails (PROTOCOL §6.2). */
   async #backfill(match: Match, pattern: string, wakeStream: string | undefined): Promise<void> {
+    const { listStreams, logs, patienceMs } = this.#options
     const glob = parseGlob(pattern)
     let last = ''
     for (;;) {
-      const page = await this.#options.listStreams(glob.prefix, last)
+      const page = await listStreams(glob.prefix, last)
       const next = page.at(-1)
       if (next === undefined) return
+      const stillCreating = stillCreatingCommand(match.life, patienceMs / 4)
+      await logs.open(match.subscription).execute(stillCreating)
       last = next
       const found = page.filter(
         (name) => !name.startsWith('__ds/') && name !== wakeStream && glob.matches(name),
@@ -185,13 +210,13 @@ export class SubscriptionService {
   async delete(subscription: string): Promise<void> {
     const life = await this.#options.logs.open(subscription).execute(deleteCommand)
     if (life === undefined) return
-    await this.#options.membership.unsubscribe(subscription, life)
+    await this.#options.membership.unsubscribe(life)
     this.#options.kick(subscription)
   }
 
   async #end(subscription: string, life: string): Promise<void> {
     await this.#options.logs.open(subscription).execute(abandonCommand(life))
-    await this.#options.membership.unsubscribe(subscription, life)
+    await this.#options.membership.unsubscribe(life)
   }
 
   /**
@@ -229,10 +254,11 @@ export class SubscriptionService {
     change: (streams: readonly string[]) => readonly string[],
   ): Promise<void> {
     const { pattern, wakeStream } = config
-    return this.#options.membership.subscribe(subscription, (known) => {
-      const streams = known?.life === id ? known.streams : []
-      return { life: id, pattern, wakeStream, streams: change(streams) }
-    })
+    return this.#options.membership.subscribe(
+      id,
+      // Without an entry the life is over, and must not be made known again.
+      (known) => known && { subscription, pattern, wakeStream, streams: change(known.streams) },
+    )
   }
 
   /**
@@ -253,14 +279,16 @@ export class SubscriptionService {
     subscription: string,
     { life, worker }: { readonly life: Subscription; readonly worker: string },
   ): Promise<Claim> {
-    const { waker, logs } = this.#options
+    const { waker, logs, clock } = this.#options
     const log = logs.open(subscription)
-    const attempt = (tails: Tails): Promise<Claim> => {
-      const issue = waker.issue({ tails, thorough: true })
-      return waker.issuing(subscription, () => log.execute(claimCommand(life.id, worker, issue)))
+    const attempt = async (tails: Tails): Promise<Claim> => {
+      const command = claimCommand(life.id, worker, waker.issue({ tails, thorough: true }))
+      const decision = command(await log.refresh(), clock.now())
+      if (decision.kind === 'refuse') throw decision.error
+      return waker.issuing(subscription, () => log.execute(command))
     }
     try {
-      return await attempt({})
+      return await attempt(new Map())
     } catch (error) {
       const isIdle = error instanceof SubscriptionError && error.code === 'NO_PENDING_WORK'
       if (!isIdle) throw error
@@ -281,21 +309,42 @@ export class SubscriptionService {
     { use, token }: Authorization,
     request: Progress,
   ): Promise<boolean> {
-    const { waker, kick, logs } = this.#options
+    const { waker, kick } = this.#options
     const life = await this.#authorized(subscription, { use, token }, request)
-    const log = logs.open(subscription)
-    let acked = await log.execute(ackCommand(life.id, { ...request, tails: {} }))
+    let acked = await this.#ack(subscription, { life, request, tails: new Map() })
     if (acked.kind === 'unseen') {
       // A stream that is gone has no tail: nothing lies within it.
-      const gone = Object.fromEntries(acked.streams.map((stream) => [stream, BEFORE_FIRST]))
-      const tails = { ...gone, ...(await waker.tailsOf(acked.streams)) }
-      acked = await log.execute(ackCommand(life.id, { ...request, tails }))
+      const gone = acked.streams.map((stream) => [stream, BEFORE_FIRST] as const)
+      const tails = new Map([...gone, ...(await waker.tailsOf(acked.streams))])
+      acked = await this.#ack(subscription, { life, request, tails })
     }
     kick(subscription)
     if (!request.done) return false
-    // What came while the subscriber was at work may not have been noted: there was work already.
-    const tails = await waker.tailsOf(Object.keys(request.acks))
-    const advance = await waker.advance({ subscription, life: life.id }, tails)
+    if (acked.kind === 'acked' && acked.woken) return true
+    return this.#lookAgain(subscription, life, request.acks.keys())
+  }
+
+  /** The next wake must be this gateway's to run, if there is one: it is issued with the ack. */
+  async #ack(
+    subscription: string,
+    { life, request, tails }: { life: Subscription; request: Progress; tails: Tails },
+  ): Promise<Acked> {
+    const { waker, logs } = this.#options
+    const log = logs.open(subscription)
+    const command = ackCommand(life.id, request, waker.issue({ tails }))
+    if (!request.done) return log.execute(command)
+    return waker.issuing(subscription, () => log.execute(command))
+  }
+
+  /** What came while the subscriber was at work may not have been noted: there was work already. */
+  async #lookAgain(
+    subscription: string,
+    { id, wake }: Subscription,
+    acked: Iterable<string> = [],
+  ): Promise<boolean> {
+    const { waker } = this.#options
+    const streams = new Set([...acked, ...(wake?.tails.keys() ?? [])])
+    const advance = await waker.advance({ subscription, life: id }, await waker.tailsOf(streams))
     return advance === 'woken' || advance === 'busy'
   }
 
@@ -305,11 +354,11 @@ export class SubscriptionService {
    * @throws SubscriptionError as {@link progress}
    */
   async release(subscription: string, token: string, fence: Fence): Promise<void> {
-    const { waker, kick, logs } = this.#options
+    const { waker, logs } = this.#options
     const life = await this.#authorized(subscription, { use: 'claim', token }, fence)
-    await logs.open(subscription).execute(releaseCommand(life.id, fence))
-    kick(subscription)
-    await waker.advance({ subscription, life: life.id }, {})
+    const command = releaseCommand(life.id, fence, waker.issue({ tails: new Map() }))
+    await waker.issuing(subscription, () => logs.open(subscription).execute(command))
+    await this.#lookAgain(subscription, life)
   }
 
   async #authorized(

@@ -14,7 +14,7 @@ export interface Streams {
   /** Undefined when there is no such stream. */
   tailOf(stream: string): Promise<StreamTail | undefined>
   /**
-   * Appends a wake event; the same generation of a producer only once.
+   * Appends a wake event; the same generation of a producer is stored once.
    *
    * @throws GatewayError as {@link StreamService.append}
    */
@@ -41,7 +41,7 @@ export function streamsOf(service: () => StreamService): Streams {
         body,
         close: false,
         // Each generation is an epoch of its own, with a single append.
-        producer: { id, epoch: generation, seq: 0 },
+        producer: id === undefined ? undefined : { id, epoch: generation, seq: 0 },
         streamSeq: undefined,
       })
     },

@@ -4,7 +4,7 @@
  * It is idle, or exactly one wake is in flight. All that two gateways could disagree about, who
  * wakes, who delivers, how far the subscriber has got, is decided by who appends first.
  */
-import { Map } from 'immutable'
+import { Map as Links } from 'immutable'
 import { encodeRecord, kindOf } from '../journal/envelope.ts'
 import type { RecordContext } from '../journal/envelope.ts'
 import { mapIncarnation, step, wholeState } from '../journal/state.ts'
@@ -12,7 +12,7 @@ import type { LogState, Rules } from '../journal/state.ts'
 import type { AppendRecord, LogRecord } from '../log/log.ts'
 import { parseGlob } from '../protocol/glob.ts'
 import type { Glob } from '../protocol/glob.ts'
-import { BEFORE_FIRST, decodeEvent, encodeJson } from './events.ts'
+import { BEFORE_FIRST, decodeEvent, encodeJson, placeOf } from './events.ts'
 import type { SubscriptionConfig, SubscriptionEvent, SubscriptionSnapshot } from './events.ts'
 
 /** One stream of a subscription, and how far the subscriber has got in it. */
@@ -26,6 +26,9 @@ export type Link = {
   /** The highest tail that was noted here: work is pending while it is beyond `acked`. */
   readonly tail: string
 }
+
+/** Offsets by stream. */
+export type Tails = ReadonlyMap<string, string>
 
 /** What becomes of a wake once it is issued. */
 export type WakePhase =
@@ -44,7 +47,7 @@ export type Wake = {
   /** The gateway that delivers it and watches its time. */
   readonly runner: string
   /** What the subscriber is told: tail offsets by stream. A synchronous `done` acks these. */
-  readonly tails: Readonly<Record<string, string>>
+  readonly tails: Tails
   readonly phase: WakePhase
 }
 
@@ -52,11 +55,13 @@ export type Wake = {
 export type Subscription = {
   /** Names this life; in tokens and fencing tokens. */
   readonly id: string
+  /** The gateway that was asked for it. */
+  readonly creator: string
   readonly config: SubscriptionConfig
   readonly createdAt: number
   /** Every stream that it matched on creation is linked: from here on it wakes. */
   readonly ready: boolean
-  readonly links: Map<string, Link>
+  readonly links: Links<string, Link>
   /** Roughly what the links take in a checkpoint, in bytes. */
   readonly linkBytes: number
   /** The last generation that was issued, PROTOCOL §7.3; 0 before the first. */
@@ -112,17 +117,19 @@ function apply(state: SubscriptionState, record: LogRecord): SubscriptionState {
 }
 
 function born(
-  { id, config }: SubscriptionEvent & { kind: 'created' },
+  { id, creator, config }: SubscriptionEvent & { kind: 'created' },
   createdAt: number,
 ): Subscription {
-  const links = Map<string, Link>()
+  const links = Links<string, Link>()
   const none = { ready: false, links, linkBytes: 0, generation: 0, wake: undefined }
-  return { id, config, createdAt, ...none }
+  return { id, creator, config, createdAt, ...none }
 }
 
-type Change = Exclude<SubscriptionEvent, { kind: 'created' | 'deleted' | 'checkpoint' }>
+/** An event in the middle of a life. */
+export type Change = Exclude<SubscriptionEvent, { kind: 'created' | 'deleted' | 'checkpoint' }>
 
-function evolve(life: Subscription, event: Change, at: number): Subscription {
+/** What a life is after an event at a time, in ms. */
+export function evolve(life: Subscription, event: Change, at: number): Subscription {
   switch (event.kind) {
     case 'ready':
       return { ...life, ready: true }
@@ -138,7 +145,8 @@ function evolve(life: Subscription, event: Change, at: number): Subscription {
     case 'noted':
       return note(life, event.tails)
     case 'wake': {
-      const { id, runner, tails } = event
+      const { id, runner } = event
+      const tails = new Map(event.tails)
       const phase = { kind: 'sending', attempt: 1 } as const
       return { ...life, generation: event.generation, wake: { id, runner, tails, phase } }
     }
@@ -206,12 +214,22 @@ function dropLink(life: Subscription, path: string): Subscription {
 }
 
 /** Tails that were seen: a stream that is not linked yet was found by the pattern just now. */
-function note(life: Subscription, tails: Readonly<Record<string, string>>): Subscription {
-  return Object.entries(tails).reduce((now, [path, tail]) => {
+function note(life: Subscription, tails: Iterable<readonly [string, string]>): Subscription {
+  return [...tails].reduce((now, [path, tail]) => {
     const found: Link = { explicit: false, glob: true, acked: BEFORE_FIRST, tail: BEFORE_FIRST }
-    const link = now.links.get(path) ?? found
-    return putLink(now, path, tail > link.tail ? { ...link, tail } : link)
+    return putLink(now, path, grown(now.links.get(path) ?? found, tail))
   }, life)
+}
+
+function grown(link: Link, tail: string): Link {
+  if (placeOf(tail) <= placeOf(link.tail)) return link
+  // A fork in place of another stream, or the other way round: nothing of it is acked.
+  const isSame = link.tail === BEFORE_FIRST || depthOf(link.tail) === depthOf(tail)
+  return { ...link, tail, acked: isSame ? link.acked : BEFORE_FIRST }
+}
+
+function depthOf(offset: string): string {
+  return offset.slice(0, offset.indexOf('_'))
 }
 
 function ack(
@@ -220,7 +238,7 @@ function ack(
   at: number,
 ): Subscription {
   const links = life.links.withMutations((map) => {
-    for (const [path, acked] of Object.entries(acks)) {
+    for (const [path, acked] of acks) {
       const link = map.get(path)
       if (link === undefined) continue
       map.set(path, { ...link, acked, tail: acked > link.tail ? acked : link.tail })
@@ -246,11 +264,9 @@ function evolveWake(
       return { ...wake, runner: event.runner }
     case 'claimed': {
       const until = at + config.leaseTtlMs
-      return {
-        ...wake,
-        runner: event.runner,
-        phase: { kind: 'leased', until, holder: event.worker },
-      }
+      const tails = new Map(event.tails)
+      const leased = { kind: 'leased', until, holder: event.worker } as const
+      return { ...wake, runner: event.runner, tails, phase: leased }
     }
     case 'failed': {
       if (phase.kind !== 'sending' && phase.kind !== 'waiting') return wake
@@ -268,23 +284,25 @@ function evolveWake(
 
 function snapshot(life: Subscription | undefined): Omit<SubscriptionSnapshot, 'fencingToken'> {
   if (life === undefined) return {}
-  const { id, config, createdAt, ready, generation, wake } = life
+  const { id, creator, config, createdAt, ready, generation, wake } = life
   const links = [...life.links].map(
     ([path, { explicit, glob, acked, tail }]) =>
       [path, (explicit ? 1 : 0) + (glob ? 2 : 0), acked, tail] as const,
   )
-  return { life: { id, config, createdAt, ready, generation, wake, links } }
+  const flat = wake && { ...wake, tails: [...wake.tails] }
+  return { life: { id, creator, config, createdAt, ready, generation, wake: flat, links } }
 }
 
 function restore({ life }: SubscriptionSnapshot): Subscription | undefined {
   if (life === undefined) return undefined
-  const { id, config, createdAt, ready, generation } = life
-  const links = Map<string, Link>(
+  const { id, creator, config, createdAt, ready, generation } = life
+  const links = Links<string, Link>(
     life.links.map(([path, types, acked, tail]) => [
       path,
       { explicit: (types & 1) !== 0, glob: (types & 2) !== 0, acked, tail },
     ]),
   )
   const linkBytes = life.links.reduce((sum, [path]) => sum + linkSize(path), 0)
-  return { id, config, createdAt, ready, generation, links, linkBytes, wake: life.wake }
+  const wake = life.wake && { ...life.wake, tails: new Map(life.wake.tails) }
+  return { id, creator, config, createdAt, ready, generation, links, linkBytes, wake }
 }

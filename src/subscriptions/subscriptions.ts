@@ -74,34 +74,27 @@ export class Subscriptions {
       maxStreams,
       patienceMs,
       onIssued: (subscription) => this.#runner.kick(subscription),
+      onFound: (subscription) => this.#runner.ensure(subscription),
       onBackgroundError,
     })
     this.#membership = membership
     this.#waker = waker
-    this.#runner = new Runner({
+    const parts = {
       clock,
       gatewayId,
       logs,
       membership,
-      waker,
-      delivery,
-      onBackgroundError,
-    })
-    this.watch = new AppendWatch({
-      clock,
-      membership,
       matcher,
       waker,
-      quietMs: takeoverMs / 2,
-      onBackgroundError,
-    })
-    this.service = new SubscriptionService({
-      clock,
-      logs,
-      membership,
-      waker,
-      keys: this.#keys,
       delivery,
+      onBackgroundError,
+    }
+    const slots = new HostSlots(webhook.maxConcurrentPerHost)
+    this.#runner = new Runner({ ...parts, slots })
+    this.watch = new AppendWatch({ ...parts, quietMs: takeoverMs / 2 })
+    this.service = new SubscriptionService({
+      ...parts,
+      keys: this.#keys,
       offsetOf: async (stream) => (await streams.tailOf(stream))?.offset,
       listStreams: (prefix, startAfter) => options.log.listStreams(prefix, startAfter),
       kick: (subscription) => this.#runner.kick(subscription),
@@ -125,10 +118,13 @@ export class Subscriptions {
     this.#cancelKeys()
     this.watch.stop()
     this.#waker.stop()
-    this.#runner.stop()
+    const stopped = this.#runner.stop()
     await this.#options.sender.close()
-    const left = this.#membership.stop()
-    await Promise.race([left, sleep(this.#options.clock, LEAVE_MS)])
+    const leave = async (): Promise<void> => {
+      await stopped
+      await this.#membership.stop()
+    }
+    await Promise.race([leave(), sleep(this.#options.clock, LEAVE_MS)])
   }
 
   #inherit(marks: readonly string[]): void {
@@ -155,7 +151,6 @@ function createDelivery(
     clock,
     keys,
     sender,
-    slots: new HostSlots(webhook.maxConcurrentPerHost),
     webhookTimeoutMs: webhook.timeoutMs,
     announce: (stream, event) => streams.announce(stream, event),
   })

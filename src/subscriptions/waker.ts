@@ -9,13 +9,15 @@ import { randomBytes } from 'node:crypto'
 import { backoffMs, sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import { forgetCommand, giveUpCommand } from './commands.ts'
-import { BEFORE_FIRST } from './events.ts'
+import { BEFORE_FIRST, placeOf } from './events.ts'
 import type { SubscriptionLogs } from './logs.ts'
 import type { Match, Matcher } from './matcher.ts'
 import type { Membership } from './membership.ts'
-import type { Link } from './subscription.ts'
+import { forEachParallel } from './parallel.ts'
+import type { Link, Tails, Wake } from './subscription.ts'
 import { advanceCommand } from './wakes.ts'
-import type { Advance, Issue, Tails } from './wakes.ts'
+import type { Advance } from './wakes.ts'
+import type { Issue } from './work.ts'
 
 export type WakerOptions = {
   readonly clock: Clock
@@ -30,6 +32,8 @@ export type WakerOptions = {
   readonly patienceMs: number
   /** Called when this gateway may have something to deliver, or nothing any more. */
   readonly onIssued: (subscription: string) => void
+  /** Called with a wake that this gateway runs, or that nobody does. */
+  readonly onFound: (subscription: string) => void
   readonly onBackgroundError: (task: string, error: unknown) => void
 }
 
@@ -42,7 +46,7 @@ const RETRY = { firstMs: 50, longestMs: 2000 }
 /** Streams looked at at once. */
 const PARALLEL = 16
 
-type Reported = { tails: Record<string, string> }
+type Reported = { tails: Map<string, string> }
 
 export class Waker {
   readonly #options: WakerOptions
@@ -62,29 +66,30 @@ export class Waker {
 
   /** Takes note that a stream has grown, in the background. */
   report(match: Match, tails: Tails): void {
-    const key = `${match.life}/${match.subscription}`
-    const known = this.#reports.get(key)
-    if (known !== undefined) return add(known.tails, tails)
-    const reported = { tails: { ...tails } }
-    this.#reports.set(key, reported)
-    void this.#work(match, reported).finally(() => this.#reports.delete(key))
+    const known = this.#reports.get(match.life)
+    if (known !== undefined) return merge(known.tails, tails)
+    const reported = { tails: new Map(tails) }
+    this.#reports.set(match.life, reported)
+    void this.#work(match, reported)
   }
 
   async #work(match: Match, reported: Reported): Promise<void> {
-    for (let failed = 0; Object.keys(reported.tails).length > 0 && !this.#isStopped;) {
+    const { clock, onBackgroundError } = this.#options
+    for (let failed = 0; reported.tails.size > 0 && !this.#isStopped;) {
       const { tails } = reported
-      reported.tails = {}
+      reported.tails = new Map()
       try {
         await this.advance(match, tails)
         failed = 0
-        await sleep(this.#options.clock, SPACING_MS)
+        await sleep(clock, SPACING_MS)
       } catch (error) {
-        this.#options.onBackgroundError('wake', error)
-        add(reported.tails, tails)
-        await sleep(this.#options.clock, backoffMs(this.#options.clock, failed, RETRY))
+        onBackgroundError('wake', error)
+        merge(reported.tails, tails)
+        await sleep(clock, backoffMs(clock, failed, RETRY))
         failed += 1
       }
     }
+    this.#reports.delete(match.life)
   }
 
   /** Whether a wake may be about to be issued here. */
@@ -104,20 +109,31 @@ export class Waker {
   ): Promise<Advance> {
     const { clock, logs, membership, patienceMs } = this.#options
     const log = logs.open(subscription)
-    const issue = this.issue({ tails, thorough })
     const state = await log.refresh()
     if (state.incarnation?.ready !== true || state.incarnation.id !== life) {
-      if (!(await log.execute(giveUpCommand(life, patienceMs)))) return 'unready'
-      await membership.unsubscribe(subscription, life)
+      await membership.look()
+      const isGone = (gateway: string): boolean => membership.isGone(gateway)
+      const patience = { isGone, patienceMs }
+      if (!(await log.execute(giveUpCommand(life, patience)))) return 'unready'
+      await membership.unsubscribe(life)
       return 'absent'
     }
-    const decision = advanceCommand(life, issue)(state, clock.now())
+    this.#noteRunner(subscription, state.incarnation.wake)
+    const command = advanceCommand(life, this.issue({ tails, thorough }))
+    const decision = command(state, clock.now())
     if (decision.kind === 'answer') return decision.answer
-    return this.issuing(subscription, () => log.execute(advanceCommand(life, issue)))
+    return this.issuing(subscription, () => log.execute(command))
+  }
+
+  /** A wake that nobody runs keeps all others waiting: whoever comes across it sees to it. */
+  #noteRunner(subscription: string, wake: Wake | undefined): void {
+    if (wake === undefined) return
+    const { gatewayId, membership, onFound } = this.#options
+    if (wake.runner === gatewayId || membership.isGone(wake.runner)) onFound(subscription)
   }
 
   /** What this gateway brings along to wake a subscription. */
-  issue({ tails, thorough }: Pick<Issue, 'tails' | 'thorough'>): Issue {
+  issue({ tails, thorough = false }: { tails: Tails; thorough?: boolean }): Issue {
     const { gatewayId, maxStreams } = this.#options
     const wakeId = `w_${randomBytes(12).toString('hex')}`
     return { runner: gatewayId, wakeId, tails, thorough, maxStreams }
@@ -155,7 +171,7 @@ export class Waker {
     const advances = await Promise.all(
       matches.map(async (match, index) => {
         if (tail === undefined) return this.#forget(match, stream, links[index])
-        return this.advance(match, { [stream]: tail }, { thorough: true })
+        return this.advance(match, new Map([[stream, tail]]), { thorough: true })
       }),
     )
     // A subscription that is being created looks at the streams that somebody has in hand.
@@ -174,10 +190,10 @@ export class Waker {
 
   /** The tails of streams, of those that are there. */
   async tailsOf(streams: Iterable<string>): Promise<Tails> {
-    const tails: Record<string, string> = {}
+    const tails = new Map<string, string>()
     await forEachParallel(streams, PARALLEL, async (stream) => {
       const tail = await this.#options.tailOf(stream)
-      if (tail !== undefined) tails[stream] = tail
+      if (tail !== undefined) tails.set(stream, tail)
     })
     return tails
   }
@@ -202,26 +218,8 @@ export class Waker {
   }
 }
 
-function add(into: Record<string, string>, tails: Tails): void {
-  for (const [path, tail] of Object.entries(tails)) {
-    if (tail > (into[path] ?? BEFORE_FIRST)) into[path] = tail
+function merge(into: Map<string, string>, tails: Tails): void {
+  for (const [path, tail] of tails) {
+    if (placeOf(tail) > placeOf(into.get(path) ?? BEFORE_FIRST)) into.set(path, tail)
   }
-}
-
-/** Runs at most `limit` at once. The first failure is thrown once all that had begun are over. */
-export async function forEachParallel<Item>(
-  items: Iterable<Item>,
-  limit: number,
-  run: (item: Item) => Promise<void>,
-): Promise<void> {
-  const iterator = items[Symbol.iterator]()
-  let failure: { readonly error: unknown } | undefined
-  const worker = async (): Promise<void> => {
-    for (let next = iterator.next(); next.done !== true; next = iterator.next()) {
-      if (failure !== undefined) return
-      await run(next.value).catch((error: unknown) => (failure ??= { error }))
-    }
-  }
-  await Promise.all(Array.from({ length: limit }, worker))
-  if (failure !== undefined) throw failure.error
 }

@@ -30,7 +30,8 @@ describe.skipIf(findS2Lite() === undefined)('a stream of 1,000,000 records on s2
     const options = { endpoint, accessToken: 'none', basin: 'cold-open', requestTimeoutMs: 10_000 }
     const log = await openS2Log(options)
     ends.add(() => log.close())
-    const gateway = await startGateway({ log })
+    // Counted is what a stream costs, and not what subscriptions read beside it.
+    const gateway = await startGateway({ log, env: { SUBSCRIPTIONS: 'off' } })
     ends.add(() => gateway.shutdown())
     return gateway
   }

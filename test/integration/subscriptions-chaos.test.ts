@@ -21,9 +21,11 @@ const GATEWAYS = 3
 const STREAMS = 5
 const TAKEOVER_MS = 4000
 const LEASE_MS = 3000
+/** Seeds that have shown something once, besides those of every run. */
+const KNOWN_SEEDS = [88, 96, 237]
 const SEEDS =
   process.env['SEED'] === undefined
-    ? range(Number(process.env['SEEDS'] ?? 40))
+    ? [...new Set([...range(Number(process.env['SEEDS'] ?? 30)), ...KNOWN_SEEDS])]
     : [Number(process.env['SEED'])]
 const FAULTS = { unavailable: 0.03, lostAnswer: 0.04, lostRequest: 0.03, late: 0.04, delayMs: 10 }
 /** Takeover, one lease, and the longest wait before a webhook that has failed often is retried. */

@@ -16,6 +16,13 @@ export type S2CallKind =
 /** Calls begun since the start or the last `reset`, by kind. */
 export type S2CallCounts = Readonly<Record<S2CallKind, number>>
 
+export type ReadSessions = {
+  /** Begun since the start or the last `reset`. */
+  readonly begun: readonly string[]
+  /** Open at this moment. */
+  readonly open: readonly string[]
+}
+
 export type S2Proxy = {
   readonly url: string
   readonly port: number
@@ -23,6 +30,8 @@ export type S2Proxy = {
   /** Read sessions that are open at this moment. */
   openReadSessions(): number
   openAppendSessions(): number
+  /** The streams of read sessions, one for each session. */
+  readSessions(): ReadSessions
   /** TCP connections that a client has to the proxy at this moment. */
   connections(): number
   /** Sets the counts to zero. What is open stays counted as open. */
@@ -56,6 +65,7 @@ export async function startS2Proxy({ target }: { readonly target: number }): Pro
     counts: () => ({ ...counter.begun }),
     openReadSessions: () => counter.open.readSession,
     openAppendSessions: () => counter.open.appendSession,
+    readSessions: () => counter.readSessions(),
     connections: () => relay.connections(),
     reset: () => counter.reset(),
     pause: () => relay.setPaused(true),
@@ -86,18 +96,35 @@ const noCalls = (): Record<S2CallKind, number> => ({
 class CallCounter {
   begun = noCalls()
   readonly open = noCalls()
+  #begunSessions: string[] = []
+  readonly #openSessions = new Set<{ readonly name: string }>()
 
   /** Counts a call and returns what to do when it is over. */
-  begin(kind: S2CallKind): () => void {
+  begin(method: string, url: string, contentType?: string): () => void {
+    const kind = kindOfCall(method, url, contentType)
+    const session = { name: streamOfCall(url) }
     this.begun[kind] += 1
     this.open[kind] += 1
+    if (kind === 'readSession') {
+      this.#begunSessions.push(session.name)
+      this.#openSessions.add(session)
+    }
     return () => {
       this.open[kind] -= 1
+      this.#openSessions.delete(session)
+    }
+  }
+
+  readSessions(): ReadSessions {
+    return {
+      begun: [...this.#begunSessions],
+      open: [...this.#openSessions].map(({ name }) => name),
     }
   }
 
   reset(): void {
     this.begun = noCalls()
+    this.#begunSessions = []
   }
 }
 
@@ -113,6 +140,11 @@ export function kindOfCall(method: string, url: string, contentType?: string): S
   if (method === 'POST' && path === '/v1/streams') return 'create'
   if (method === 'PUT' && /^\/v1\/streams\/[^/]+$/.test(path)) return 'create'
   return 'other'
+}
+
+function streamOfCall(url: string): string {
+  const [, name = ''] = /^\/v1\/streams\/([^/?]+)/.exec(url) ?? []
+  return decodeURIComponent(name)
 }
 
 /** The TCP layer: a pair of sockets for every connection, and the faults. */
@@ -285,7 +317,7 @@ type Call = {
 
 function forwardCall({ request, response, target, agent, counter }: Call): void {
   const { method = 'GET', url = '/', headers } = request
-  const done = counter.begin(kindOfCall(method, url, headers['content-type']))
+  const done = counter.begin(method, url, headers['content-type'])
   response.once('close', done)
   const upstream = http.request({
     host: '127.0.0.1',
@@ -338,7 +370,7 @@ function forwardStream(
   counter: CallCounter,
 ): void {
   const method = headers[':method'] ?? 'GET'
-  const done = counter.begin(kindOfCall(method, headers[':path'] ?? '/', headers['content-type']))
+  const done = counter.begin(method, headers[':path'] ?? '/', headers['content-type'])
   stream.once('close', done)
   stream.on('error', ignore)
   if (session.destroyed || session.closed) {

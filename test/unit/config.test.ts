@@ -114,6 +114,30 @@ describe('loadConfig', () => {
     expect(problems.join()).not.toContain('sesame')
   })
 
+  test.each([
+    ['https://host', 'https://host'],
+    ['https://host/', 'https://host'],
+    ['https://host:8443//', 'https://host:8443'],
+    ['https://host/base', 'https://host/base'],
+    ['https://host/base/', 'https://host/base'],
+    ['https://host/a/b//', 'https://host/a/b'],
+    ['HTTPS://Host/Base?', 'https://host/Base'],
+    ['http://[::1]:4437/', 'http://[::1]:4437'],
+  ])('takes the public URL %s, to be followed by a path, for %s', (given, PUBLIC_URL) => {
+    expect(loadConfig({ PUBLIC_URL: given }).PUBLIC_URL).toBe(PUBLIC_URL)
+  })
+
+  test.each([
+    'host',
+    '/base',
+    'ftp://host',
+    'https://u:p@host',
+    'https://host?q',
+    'https://host#f',
+  ])('refuses the public URL %s', (PUBLIC_URL) => {
+    expect(problemsOf({ PUBLIC_URL })).toEqual([expect.stringMatching(/PUBLIC_URL must be/)])
+  })
+
   test.each(['127.0.0.1', '127.9.9.9', '::1', 'localhost'])('takes %s for loopback', (HOST) => {
     expect(problemsOf({ HOST })).toEqual([])
   })

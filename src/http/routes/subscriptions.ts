@@ -29,9 +29,6 @@ const ONE = `${PREFIX}:id`
 
 export const subscriptionRoutes: FastifyPluginCallback<Options> = (app, options, done) => {
   const { subscriptions, publicUrl } = options
-  const rootOf = (request: FastifyRequest): string =>
-    `${publicUrl ?? originOf(request)}${STREAM_PREFIX}`
-
   app.setErrorHandler((error, request, reply) => {
     if (!(error instanceof SubscriptionError)) throw error
     noteFailure(request, error)
@@ -49,7 +46,7 @@ export const subscriptionRoutes: FastifyPluginCallback<Options> = (app, options,
 
   app.put(ONE, async (request, reply) => {
     const body = parseSubscription(bodyOf(request))
-    const made = await subscriptions.create(idOf(request), body, rootOf(request))
+    const made = await subscriptions.create(idOf(request), body, rootOf(request, publicUrl))
     const status = made.kind === 'created' ? 201 : 200
     return json(reply.code(status), renderSubscription(made))
   })
@@ -94,6 +91,19 @@ export const subscriptionRoutes: FastifyPluginCallback<Options> = (app, options,
     return reply.code(204).send()
   })
   done()
+}
+
+/**
+ * The URL that all the streams are under, for callbacks.
+ *
+ * @throws SubscriptionError `INVALID_REQUEST`: a client of HTTP/1.0 that names no host
+ */
+function rootOf(request: FastifyRequest, publicUrl: string | undefined): string {
+  const base = publicUrl ?? originOf(request)
+  if (base === '') {
+    throw new SubscriptionError('INVALID_REQUEST', 'callbacks need a Host header or a PUBLIC_URL')
+  }
+  return `${base}${STREAM_PREFIX}`
 }
 
 /** The path after the prefix, as sent: the router's own decoding would hide what is malformed. */

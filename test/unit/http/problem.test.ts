@@ -90,7 +90,7 @@ test('a bug is told without a word of the inside', () => {
 describe('the table of codes in the README', () => {
   const read = (path: string) => readFileSync(new URL(`../../../${path}`, import.meta.url), 'utf8')
   const listed = [
-    ...read('src/http/README.md').matchAll(/^\| `(\w+)` +\| (\d{3}) +\| \S.*\|$/gm),
+    ...read('src/http/README.md').matchAll(/^\| `([a-z_]+)` +\| (\d{3}) +\| \S.*\|$/gm),
   ].map(([, code, status]) => [code, Number(status)] as const)
 
   test('names every code there is, once', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { parseStreamPath } from '../../../src/protocol/path.ts'
+import { checkStreamName, parseStreamPath, trimSlashes } from '../../../src/protocol/path.ts'
 
 describe('parseStreamPath', () => {
   test.each([
@@ -59,5 +59,51 @@ describe('parseStreamPath', () => {
 
   test.each(['__ds', '__ds/subscriptions/x', '__ds%2Fx', '%5F_ds/x'])('reserves %j', (raw) => {
     expect(() => parseStreamPath(raw)).toThrow(expect.objectContaining({ code: 'reserved_path' }))
+  })
+})
+
+describe('checkStreamName', () => {
+  test.each(['a', 'a/b', 'é'.repeat(256), '\u{1f600}', 'constructor', '__proto__'])(
+    'takes %j',
+    (name) => {
+      expect(checkStreamName(name)).toBe(name)
+    },
+  )
+
+  test.each([
+    '',
+    'a//b',
+    '/a',
+    'a/',
+    'a\\b',
+    'a\u0000',
+    'é'.repeat(257),
+    // As UTF-8 each would be U+FFFD, and name another stream.
+    'a\ud800',
+    '\udc00a',
+    'a\udc00\ud800',
+    'a/\ud83d/\ude00',
+  ])('refuses %j', (name) => {
+    expect(() => checkStreamName(name)).toThrow(expect.objectContaining({ code: 'invalid_path' }))
+  })
+})
+
+describe('trimSlashes', () => {
+  test.each([
+    ['a', 'a'],
+    ['/a/', 'a'],
+    ['//a//b/c///', 'a//b/c'],
+    ['', ''],
+    ['/', ''],
+    ['///', ''],
+  ])('makes of %j %j', (text, trimmed) => {
+    expect(trimSlashes(text)).toBe(trimmed)
+  })
+
+  test('takes no time that grows beyond measure for a run of slashes', () => {
+    const text = `a${'/'.repeat(1_000_000)}b`
+    const begun = performance.now()
+    expect(trimSlashes(text)).toBe(text)
+    expect(performance.now() - begun).toBeLessThan(500)
   })
 })

@@ -1,0 +1,59 @@
+/**
+ * Fairness among gateways that write one log. Of two that append at the same place the log takes
+ * one; the other one learns so when the first is done, and has to read before it can try again. A
+ * gateway that always has something to write would be first every time, and never know that
+ * others wait. So it lets them go first now and then, and each time while it knows of them.
+ *
+ * In every round somebody gets on, and each of `n` rivals with the same chance: one waits for `n`
+ * rounds on average, and a round is about two appends.
+ */
+import type { Clock } from '../clock.ts'
+
+/** Batches without a pause of a gateway that knows of nobody else: a pause is about 2 appends. */
+const LONGEST_STREAK = 16
+/** How long after a conflict rivals are reckoned with, in ms. */
+const CONTENDED_MS = 1000
+/** Before any append was timed: about one of s2-lite. In ms. */
+const FIRST_APPEND_MS = 5
+/** What is taken for the time of an append at most, in ms: outages are no measure. */
+const LONGEST_APPEND_MS = 200
+/** How much the latest append counts in the average. */
+const WEIGHT = 0.2
+
+export class Turns {
+  readonly #clock: Clock
+  #appendMs = FIRST_APPEND_MS
+  #streak = 0
+  #contendedUntil = -Infinity
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** A batch of ours was first; it took so many ms. */
+  won(ms: number): void {
+    this.#streak += 1
+    this.#appendMs += WEIGHT * (Math.min(ms, LONGEST_APPEND_MS) - this.#appendMs)
+  }
+
+  /** Another gateway was first. */
+  lost(): void {
+    this.#streak = 0
+    this.#contendedUntil = this.#clock.now() + CONTENDED_MS
+  }
+
+  /** There is nothing to write for now. */
+  rest(): void {
+    this.#streak = 0
+  }
+
+  /** How long to wait before the next batch, in ms. */
+  pauseMs(): number {
+    if (this.#clock.now() < this.#contendedUntil) {
+      return this.#clock.random() * 2 * this.#appendMs
+    }
+    if (this.#streak < LONGEST_STREAK) return 0
+    this.#streak = 0
+    return 2 * this.#appendMs
+  }
+}
