@@ -119,7 +119,7 @@ export class SubscriptionService {
     const allowLocalhost = this.#options.allowLocalWebhooks
     const verdict = await judgeWebhookTarget(webhookUrl, { allowLocalhost })
     if (verdict.kind === 'refused') {
-      throw new SubscriptionError('WEBHOOK_URL_REJECTED', verdict.reason)
+      throw new SubscriptionError('WEBHOOK_URL_REJECTED', `the webhook's URL ${verdict.reason}`)
     }
   }
 
