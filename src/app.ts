@@ -70,8 +70,9 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
   await app.register(writeRoutes, { streams })
   await app.register(readRoutes, { streams, live, clock })
   if (subscriptions !== undefined) {
-    const { service } = subscriptions
-    await app.register(subscriptionRoutes, { subscriptions: service, publicUrl: config.PUBLIC_URL })
+    const { service, work } = subscriptions
+    const publicUrl = config.PUBLIC_URL
+    await app.register(subscriptionRoutes, { subscriptions: service, work, publicUrl })
     subscriptions.start()
   }
   const running = { app, hubs, drain, clock, subscriptions }

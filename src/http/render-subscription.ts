@@ -1,8 +1,9 @@
 /** Subscriptions on the wire (PROTOCOL §6.3, §7.2), and their errors. */
 import { toWire } from '../subscriptions/delivery.ts'
 import type { SubscriptionError, SubscriptionErrorCode } from '../subscriptions/errors.ts'
-import type { Claimed, Described } from '../subscriptions/service.ts'
+import type { Described } from '../subscriptions/service.ts'
 import type { Wake } from '../subscriptions/subscription.ts'
+import type { Claimed } from '../subscriptions/work-service.ts'
 
 const STATUS: Readonly<Record<SubscriptionErrorCode, number>> = {
   INVALID_REQUEST: 400,

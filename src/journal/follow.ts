@@ -32,7 +32,7 @@ class Following<Life> {
   #cancelRetry = (): void => undefined
   #attempt = 0
   /** Counts sessions: what an earlier one still says is late. */
-  #turn = 0
+  #generation = 0
 
   constructor(journal: Journal<Life>, options: FollowOptions) {
     this.#journal = journal
@@ -40,30 +40,30 @@ class Following<Life> {
   }
 
   begin(): void {
-    const turn = this.#turn
-    this.#open(turn).catch(() => this.#again(turn))
+    const generation = this.#generation
+    this.#open(generation).catch(() => this.#again(generation))
   }
 
   end(): void {
-    this.#turn += 1
+    this.#generation += 1
     this.#cancelRetry()
     this.#session?.cancel()
   }
 
-  async #open(turn: number): Promise<void> {
+  async #open(generation: number): Promise<void> {
     const { nextSeq } = await this.#journal.refresh()
-    if (turn !== this.#turn) return
+    if (generation !== this.#generation) return
     this.#options.onChange()
     const session = this.#options.log.openReadSession(this.#journal.name, nextSeq, {
       onRecords: (records) => {
-        if (turn === this.#turn) this.#take(records)
+        if (generation === this.#generation) this.#take(records)
       },
       onCaughtUp: () => {
-        if (turn === this.#turn) this.#attempt = 0
+        if (generation === this.#generation) this.#attempt = 0
       },
-      onEnd: () => this.#again(turn),
+      onEnd: () => this.#again(generation),
     })
-    if (turn === this.#turn) this.#session = session
+    if (generation === this.#generation) this.#session = session
     else session.cancel()
   }
 
@@ -72,12 +72,12 @@ class Following<Life> {
     const last = records.at(-1)
     const known = this.#journal.peek()?.nextSeq ?? 0
     // Trimmed records leave a gap, which only a look at the log can close.
-    if (last !== undefined && known <= last.seqNum) return this.#again(this.#turn)
+    if (last !== undefined && known <= last.seqNum) return this.#again(this.#generation)
     this.#options.onChange()
   }
 
-  #again(turn: number): void {
-    if (turn !== this.#turn) return
+  #again(generation: number): void {
+    if (generation !== this.#generation) return
     this.end()
     const { clock } = this.#options
     const wait = backoffMs(clock, this.#attempt, RETRY)

@@ -109,26 +109,25 @@ export class Journal<Life> {
     this.#pumping = true
     let missing = 0
     while (!this.#queue.isEmpty) {
-      const outcome = await this.#step()
+      const outcome = await this.#step(await this.#pause())
       missing = outcome === 'again' ? missing + 1 : 0
       if (missing > 1) await this.#backoff(missing)
-      else await this.#pause()
     }
-    this.#turns.rest()
     this.#pumping = false
   }
 
-  /** Lets other gateways go first, if it is their turn. */
-  async #pause(): Promise<void> {
-    const ms = this.#queue.isEmpty ? 0 : this.#turns.pauseMs()
+  /** Lets other gateways go first, if it is their turn. Answers whether it was. */
+  async #pause(): Promise<boolean> {
+    const ms = this.#turns.takePause()
     if (ms > 0) await sleep(this.#options.clock, ms)
+    return ms > 0
   }
 
   /** Answers the next commands. After `again` and `lost` they are judged anew. */
-  async #step(): Promise<Outcome> {
+  async #step(othersWentFirst: boolean): Promise<Outcome> {
     let items = this.#queue.first(LOG_LIMITS.maxBatchRecords)
     try {
-      const state = await this.known()
+      const state = othersWentFirst ? await this.refresh() : await this.known()
       // Anew: whoever timed out meanwhile was told that nothing was written.
       items = this.#queue.first(LOG_LIMITS.maxBatchRecords)
       let plan = this.#plan(state, items)

@@ -24,6 +24,7 @@ export class Turns {
   readonly #clock: Clock
   #appendMs = FIRST_APPEND_MS
   #streak = 0
+  #endedAt = -Infinity
   #contendedUntil = -Infinity
 
   constructor(clock: Clock) {
@@ -33,6 +34,7 @@ export class Turns {
   /** A batch of ours was first; it took so many ms. */
   won(ms: number): void {
     this.#streak += 1
+    this.#endedAt = this.#clock.now()
     this.#appendMs += WEIGHT * (Math.min(ms, LONGEST_APPEND_MS) - this.#appendMs)
   }
 
@@ -42,18 +44,15 @@ export class Turns {
     this.#contendedUntil = this.#clock.now() + CONTENDED_MS
   }
 
-  /** There is nothing to write for now. */
-  rest(): void {
-    this.#streak = 0
-  }
-
-  /** How long to wait before the next batch, in ms. */
-  pauseMs(): number {
-    if (this.#clock.now() < this.#contendedUntil) {
-      return this.#clock.random() * 2 * this.#appendMs
-    }
+  /** How long to wait before the next batch, in ms. A pause that is taken ends a streak. */
+  takePause(): number {
+    const now = this.#clock.now()
+    const pauseMs = 2 * this.#appendMs
+    if (now < this.#contendedUntil) return this.#clock.random() * pauseMs
+    // Whoever had nothing to write for as long has let others go first already.
+    if (now - this.#endedAt >= pauseMs) this.#streak = 0
     if (this.#streak < LONGEST_STREAK) return 0
     this.#streak = 0
-    return 2 * this.#appendMs
+    return pauseMs
   }
 }

@@ -176,12 +176,15 @@ export function giveUpCommand(id: string, patience: Patience): SubscriptionComma
   }
 }
 
-/** Ends a life whose creation has failed. */
-export function abandonCommand(id: string): SubscriptionCommand<undefined> {
+/**
+ * Ends a life whose creation has failed. Answers whether it is over: one that has become ready,
+ * though its creator did not hear of it, may have been confirmed to somebody else.
+ */
+export function abandonCommand(id: string): SubscriptionCommand<boolean> {
   return (state) => {
     const { incarnation } = state
-    if (incarnation?.id !== id) return answer(undefined)
-    return { ...bury(state, incarnation), answer: undefined }
+    if (incarnation?.id !== id) return answer(true)
+    return incarnation.ready ? answer(false) : { ...bury(state, incarnation), answer: true }
   }
 }
 

@@ -84,8 +84,8 @@ export function ackCommand(
   request: AckRequest,
   issue: Issue,
 ): SubscriptionCommand<Acked> {
-  return withLife<Acked>(id, (life, state) => {
-    const fenced = checkFence(life, request)
+  return withLife<Acked>(id, (life, state, now) => {
+    const fenced = checkFence(life, request, now)
     if (fenced !== undefined) return fenced
     const unseen: string[] = []
     const acks: [string, string][] = []
@@ -130,8 +130,8 @@ export function releaseCommand(
 ): SubscriptionCommand<undefined> {
   return withLife(
     id,
-    (life, state) =>
-      checkFence(life, fence) ??
+    (life, state, now) =>
+      checkFence(life, fence, now) ??
       write(state, ending(life, { kind: 'ended', reason: 'released' }, issue), undefined),
   )
 }
@@ -139,7 +139,10 @@ export function releaseCommand(
 function checkFence(
   life: Subscription,
   { wakeId, generation }: Fence,
+  now: number,
 ): Decision<never> | undefined {
-  if (life.wake?.id === wakeId && life.generation === generation) return undefined
+  const isCurrent = life.wake?.id === wakeId && life.generation === generation
+  // A lease that is over is over, also before its end is written down.
+  if (isCurrent && !isExpired(life.wake, now)) return undefined
   return refuse(new SubscriptionError('FENCED', 'the wake is over: another generation has begun'))
 }

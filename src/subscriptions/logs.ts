@@ -2,6 +2,7 @@
 import { LRUCache } from 'lru-cache'
 import { Journal } from '../journal/journal.ts'
 import type { JournalOptions } from '../journal/journal.ts'
+import { notFound } from './commands.ts'
 import { SUBSCRIPTION_RULES } from './subscription.ts'
 import type { Subscription } from './subscription.ts'
 
@@ -9,6 +10,20 @@ import type { Subscription } from './subscription.ts'
 const MAX_OPEN = 1000
 
 export type SubscriptionLog = Journal<Subscription>
+
+/**
+ * The subscription, as of a moment after the call.
+ *
+ * @throws SubscriptionError `SUBSCRIPTION_NOT_FOUND`
+ */
+export async function findReady(
+  logs: SubscriptionLogs,
+  subscription: string,
+): Promise<Subscription> {
+  const { incarnation } = await logs.open(subscription).refresh()
+  if (incarnation?.ready !== true) throw notFound()
+  return incarnation
+}
 
 export class SubscriptionLogs {
   readonly #options: JournalOptions

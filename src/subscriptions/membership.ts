@@ -29,7 +29,7 @@ import { Silences } from './silences.ts'
 import type { Silent } from './silences.ts'
 
 /** Name of the directory's log. */
-export const DIRECTORY_STREAM = '__ds/directory'
+const DIRECTORY_STREAM = '__ds/directory'
 
 /** A record that took long to write is old when it is there. */
 const HOLD_ATTEMPTS = 3
@@ -133,7 +133,7 @@ export class Membership {
     return this.#isYoung(this.#lookedAt) && this.#own !== undefined
   }
 
-  /** A clock that was set back makes nothing young again. */
+  /** An age below 0 says that the clock was set back. */
   #isYoung(since: number): boolean {
     const age = this.#options.clock.now() - since
     return age >= 0 && age < this.#options.takeoverMs / 2
@@ -235,8 +235,17 @@ export class Membership {
     await this.#write(unsubscribeCommand(this.#options.gatewayId, life))
   }
 
+  /** Others took this gateway for gone, and have let go of what it still has in hand. */
+  async #restore(): Promise<void> {
+    const isLost = (mark: Mark): boolean => this.#own?.marks.has(mark) !== true
+    const lost = [...this.#inHand].filter(isLost)
+    if (lost.length > 0) await this.hold(lost)
+  }
+
   /** What is written proves that this gateway is there, and that it knows what was before. */
   async #write<Answer>(command: Command<Directory, Answer>): Promise<Answer> {
+    // One that has left must not come back.
+    if (this.#phase === 'stopped') throw new LogUnavailableError()
     const begun = this.#options.clock.now()
     const before = this.#own?.seen ?? -1
     const answer = await this.#journal.execute(command)
@@ -298,6 +307,7 @@ export class Membership {
     this.#cancelTick = clock.after(takeoverMs / BEATS, () => {
       this.#tick()
       this.#inheritStray()
+      this.#background('restore', () => this.#restore())
       this.#onChange()
       this.#background('beat', () => this.#beat())
       this.#background('watch', () => this.#watch())
@@ -307,6 +317,11 @@ export class Membership {
   /** Lets go of what is to go, and shows that this gateway lives. */
   async #beat(): Promise<void> {
     const { gatewayId, clock, takeoverMs } = this.#options
+    if (this.#dropping.size > 0) {
+      // A drop has failed: only a look shows whether it is in the log all the same.
+      await this.look()
+      this.#dropping.clear()
+    }
     if (this.#drops.size > 0) return this.#writeDrops()
     const hasMarks = (this.#own?.marks.size ?? 0) > 0
     const idleMs = (takeoverMs * IDLE_FACTOR) / BEATS
@@ -318,12 +333,8 @@ export class Membership {
     const drop = [...this.#drops]
     this.#drops.clear()
     for (const mark of drop) this.#dropping.add(mark)
-    try {
-      await this.#write(markCommand(this.#options.gatewayId, { add: [], drop }))
-    } finally {
-      // What is still in the log after a failure is found there, as if it were inherited.
-      for (const mark of drop) this.#dropping.delete(mark)
-    }
+    await this.#write(markCommand(this.#options.gatewayId, { add: [], drop }))
+    this.#dropping.clear()
   }
 
   /** Looks for gateways that have been silent for too long, and takes over what they have. */

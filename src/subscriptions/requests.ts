@@ -7,7 +7,7 @@ import { parseOffset } from '../protocol/offset.ts'
 import { MAX_STREAM_NAME_BYTES, checkStreamName, trimSlashes } from '../protocol/path.ts'
 import { SubscriptionError } from './errors.ts'
 import type { SubscriptionConfig } from './events.ts'
-import type { Fence } from './leases.ts'
+import type { AckRequest, Fence } from './leases.ts'
 
 /** What a client asks for when it creates a subscription. */
 export type SubscriptionRequest = Omit<SubscriptionConfig, 'hash' | 'root'> & {
@@ -152,12 +152,6 @@ export function parseClaim(body: Uint8Array): string {
   return parse(z.object({ worker: z.string().min(1).max(MAX_WORKER) }), body).worker
 }
 
-/** Progress as a subscriber reports it. */
-export type Progress = Fence & {
-  readonly acks: ReadonlyMap<string, string>
-  readonly done: boolean
-}
-
 const fence = { wake_id: z.string(), generation: z.int().nonnegative() }
 const progress = z.object({
   ...fence,
@@ -173,7 +167,7 @@ const progress = z.object({
  *
  * @throws SubscriptionError `INVALID_REQUEST`, `INVALID_OFFSET`
  */
-export function parseProgress(body: Uint8Array): Progress {
+export function parseProgress(body: Uint8Array): AckRequest {
   const { wake_id: wakeId, generation, acks, done } = parse(progress, body)
   const offsets = new Map<string, string>()
   for (const { stream, offset } of acks) {

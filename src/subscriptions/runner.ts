@@ -6,7 +6,7 @@
 import { backoffMs, sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import type { Delivery, Outcome } from './delivery.ts'
-import type { HostSlots } from './host-slots.ts'
+import type { HostSlots, ReleaseSlot } from './host-slots.ts'
 import type { SubscriptionLog, SubscriptionLogs } from './logs.ts'
 import type { Membership } from './membership.ts'
 import { Nap } from './nap.ts'
@@ -40,6 +40,11 @@ const AFTER_FAILURE = { firstMs: 100, longestMs: 5000 }
 export function retryDelayMs(attempt: number, random: number): number {
   const base = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(attempt - 1, 10))
   return Math.round(base * (1 + RETRY_JITTER * (2 * random - 1)))
+}
+
+/** One host is one host, whatever its port and however its name ends. */
+function hostOf(url: string): string {
+  return new URL(url).hostname.replace(/\.$/, '')
 }
 
 /** A wake of this gateway, as it is at one moment. */
@@ -123,7 +128,8 @@ export class Runner {
   }
 
   async #idle(subscription: string, life: Subscription | undefined): Promise<'on' | 'over'> {
-    if (life?.ready === true && life.links.some(isPending)) {
+    // One that is not ready may never be: then it is given up.
+    if (life !== undefined && (!life.ready || life.links.some(isPending))) {
       const match = { subscription, life: life.id }
       const advance = await this.#options.waker.advance(match, new Map())
       if (advance === 'woken') return 'on'
@@ -165,26 +171,37 @@ export class Runner {
   async #deliver(current: Current, nap: Nap, attempt: number): Promise<void> {
     const { slots } = this.#options
     const { webhookUrl } = current.life.config
-    if (webhookUrl === undefined) return this.#attempt(current, nap, attempt)
-    const release = await slots.acquire(new URL(webhookUrl).host)
+    if (webhookUrl === undefined) {
+      return this.#attempt(current, nap, { attempt, release: () => undefined })
+    }
+    const release = await slots.acquire(hostOf(webhookUrl))
     try {
       // While others had the host's slots, the wake may have ended.
       const { incarnation } = await current.log.refresh()
       const isStill = incarnation?.wake?.id === current.wake.id && !this.#isStopped
-      if (isStill) await this.#attempt({ ...current, life: incarnation }, nap, attempt)
-    } finally {
+      if (!isStill) {
+        release()
+        return
+      }
+      await this.#attempt({ ...current, life: incarnation }, nap, { attempt, release })
+    } catch (error) {
       release()
+      throw error
     }
   }
 
   /** One attempt. Its answer is not waited for any longer than the wake lasts. */
-  async #attempt(current: Current, nap: Nap, attempt: number): Promise<void> {
+  async #attempt(
+    current: Current,
+    nap: Nap,
+    { attempt, release }: { readonly attempt: number; readonly release: ReleaseSlot },
+  ): Promise<void> {
     const { clock, delivery } = this.#options
     const { subscription, life, wake } = current
     const begun = clock.now()
     const delivered = delivery.deliver(subscription, life, wake)
-    // It may fail when nobody waits for it any more.
-    delivered.catch(() => undefined)
+    // It may end when nobody waits for it any more; until then it has the host's slot.
+    delivered.finally(release).catch(() => undefined)
     for (;;) {
       const outcome = await nap.race(delivered)
       if (outcome !== 'interrupted') {
@@ -200,14 +217,18 @@ export class Runner {
   }
 
   async #isOver({ log, wake }: Current): Promise<boolean> {
-    const { incarnation } = await log.refresh()
-    return incarnation?.wake?.id !== wake.id
+    try {
+      const { incarnation } = await log.refresh()
+      return incarnation?.wake?.id !== wake.id
+    } catch (error) {
+      // As long as nobody knows better, what is under way is waited for.
+      this.#options.onBackgroundError('deliver', error)
+      return false
+    }
   }
 
-  /** What came while the subscriber was at work may not have been noted: there was work already. */
   async #lookAgain(subscription: string, { id }: Subscription, { tails }: Wake): Promise<void> {
-    const { waker } = this.#options
-    await waker.advance({ subscription, life: id }, await waker.tailsOf(tails.keys()))
+    await this.#options.waker.lookAgain({ subscription, life: id }, tails.keys())
   }
 
   /** A delivery that is made stays made: what became of it is written as soon as that can be. */

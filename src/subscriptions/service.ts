@@ -1,5 +1,5 @@
 /**
- * What can be done with subscriptions, by id: the door for HTTP (PROTOCOL §6, §7).
+ * What can be done with subscriptions, by id: the door for who makes them (PROTOCOL §6).
  *
  * Answers come from any gateway alike: all there is to know is in the subscription's log.
  */
@@ -12,29 +12,24 @@ import {
   createCommand,
   deleteCommand,
   linkCommand,
-  notFound,
   readyCommand,
   stillCreatingCommand,
   unlinkCommand,
 } from './commands.ts'
 import type { Creation } from './commands.ts'
-import type { Delivery } from './delivery.ts'
 import { SubscriptionError } from './errors.ts'
 import { BEFORE_FIRST } from './events.ts'
 import type { SubscriptionConfig } from './events.ts'
 import type { KeyRing } from './key-ring.ts'
+import { findReady } from './logs.ts'
 import type { SubscriptionLogs } from './logs.ts'
 import type { Match } from './matcher.ts'
 import type { Membership } from './membership.ts'
-import { ackCommand, claimCommand, releaseCommand } from './leases.ts'
-import type { Acked, Claim, Fence } from './leases.ts'
 import { forEachParallel } from './parallel.ts'
 import { hashOf } from './requests.ts'
-import type { Progress, SubscriptionRequest } from './requests.ts'
+import type { SubscriptionRequest } from './requests.ts'
 import type { JwkSet } from './signature.ts'
-import type { Subscription, Tails } from './subscription.ts'
-import { readWakeToken } from './wake-token.ts'
-import type { WakeTokenUse } from './wake-token.ts'
+import type { Subscription } from './subscription.ts'
 import type { Waker } from './waker.ts'
 import { judgeWebhookTarget } from './webhook-url.ts'
 
@@ -45,11 +40,11 @@ export type SubscriptionServiceOptions = {
   readonly membership: Membership
   readonly waker: Waker
   readonly keys: KeyRing
-  readonly delivery: Delivery
   /** The tail of a stream, the offset of its beginning when it holds nothing. */
   readonly offsetOf: (stream: string) => Promise<string | undefined>
   readonly listStreams: (prefix: string, startAfter: string) => Promise<readonly string[]>
   readonly kick: (subscription: string) => void
+  readonly onBackgroundError: (task: string, error: unknown) => void
   readonly allowLocalWebhooks: boolean
   /** After this long without progress, whoever creates a subscription has died. In ms. */
   readonly patienceMs: number
@@ -138,7 +133,7 @@ export class SubscriptionService {
       if (pattern !== undefined) await this.#backfill(match, pattern, wakeStream)
       await log.execute(readyCommand(life))
     } catch (error) {
-      await this.#end(subscription, life)
+      await this.#abandon(match)
       throw error
     }
     await this.#advanceActive(match)
@@ -195,15 +190,9 @@ export class SubscriptionService {
    * @throws SubscriptionError `SUBSCRIPTION_NOT_FOUND`
    */
   async describe(subscription: string): Promise<Described> {
-    const life = await this.#find(subscription)
+    const life = await findReady(this.#options.logs, subscription)
     const { kid } = await this.#options.keys.signing()
     return { id: subscription, life, kid }
-  }
-
-  async #find(subscription: string): Promise<Subscription> {
-    const { incarnation } = await this.#options.logs.open(subscription).refresh()
-    if (incarnation?.ready !== true) throw notFound()
-    return incarnation
   }
 
   /** Ends a subscription, if there is one (PROTOCOL §6.3). */
@@ -214,9 +203,15 @@ export class SubscriptionService {
     this.#options.kick(subscription)
   }
 
-  async #end(subscription: string, life: string): Promise<void> {
-    await this.#options.logs.open(subscription).execute(abandonCommand(life))
-    await this.#options.membership.unsubscribe(life)
+  /** If the log fails, too, others give it up in time. */
+  async #abandon({ subscription, life }: Match): Promise<void> {
+    const { logs, membership, onBackgroundError } = this.#options
+    try {
+      const isOver = await logs.open(subscription).execute(abandonCommand(life))
+      if (isOver) await membership.unsubscribe(life)
+    } catch (error) {
+      onBackgroundError('abandon', error)
+    }
   }
 
   /**
@@ -225,14 +220,23 @@ export class SubscriptionService {
    * @throws SubscriptionError `SUBSCRIPTION_NOT_FOUND`, `LIMIT_REACHED`
    */
   async addStreams(subscription: string, streams: readonly string[]): Promise<void> {
-    const life = await this.#find(subscription)
+    const life = await findReady(this.#options.logs, subscription)
     const isNew = (path: string): boolean => life.links.get(path)?.explicit !== true
     const added = streams.filter(isNew)
     if (added.length === 0) return
-    await this.#enter(subscription, life, (known) => [...new Set([...known, ...added])])
     const match = { subscription, life: life.id }
-    await this.#link(match, 'explicit', added)
+    do {
+      await this.#enter(subscription, life, (known) => [...new Set([...known, ...added])])
+      await this.#link(match, 'explicit', added)
+      // Somebody who has removed one of them meanwhile may have been last in the directory only.
+    } while (!(await this.#isKnown(life, added)))
     await this.#advanceActive(match)
+  }
+
+  async #isKnown({ id }: Subscription, streams: readonly string[]): Promise<boolean> {
+    const { subscriptions } = await this.#options.membership.look()
+    const known = subscriptions.get(id)?.streams
+    return known === undefined || streams.every((stream) => known.includes(stream))
   }
 
   /**
@@ -241,10 +245,15 @@ export class SubscriptionService {
    * @throws SubscriptionError `SUBSCRIPTION_NOT_FOUND`
    */
   async removeStream(subscription: string, stream: string): Promise<void> {
-    const life = await this.#find(subscription)
+    const life = await findReady(this.#options.logs, subscription)
     if (life.links.get(stream)?.explicit !== true) return
     await this.#options.logs.open(subscription).execute(unlinkCommand(life.id, [stream]))
     await this.#enter(subscription, life, (known) => known.filter((path) => path !== stream))
+    const { links } = await findReady(this.#options.logs, subscription)
+    // Somebody has linked it again meanwhile, and may have been first in the directory.
+    if (links.get(stream)?.explicit !== true) return
+    await this.#enter(subscription, life, (known) => [...new Set([...known, stream])])
+    await this.#advanceActive({ subscription, life: life.id })
   }
 
   /** Has all gateways know the subscription by other streams. */
@@ -261,143 +270,8 @@ export class SubscriptionService {
     )
   }
 
-  /**
-   * Gives a worker the lease (PROTOCOL §7.2).
-   *
-   * @throws SubscriptionError `ALREADY_CLAIMED`, `NO_PENDING_WORK`, `SUBSCRIPTION_NOT_FOUND`
-   */
-  async claim(subscription: string, worker: string): Promise<Claimed> {
-    const life = await this.#find(subscription)
-    if (life.config.type !== 'pull-wake') throw wrongType('pull-wake')
-    const claim = await this.#claim(subscription, { life, worker })
-    const about = { ...claim, life: life.id }
-    const token = await this.#options.delivery.token(subscription, about, 'claim')
-    return { ...claim, token, leaseTtlMs: life.config.leaseTtlMs }
-  }
-
-  async #claim(
-    subscription: string,
-    { life, worker }: { readonly life: Subscription; readonly worker: string },
-  ): Promise<Claim> {
-    const { waker, logs, clock } = this.#options
-    const log = logs.open(subscription)
-    const attempt = async (tails: Tails): Promise<Claim> => {
-      const command = claimCommand(life.id, worker, waker.issue({ tails, thorough: true }))
-      const decision = command(await log.refresh(), clock.now())
-      if (decision.kind === 'refuse') throw decision.error
-      return waker.issuing(subscription, () => log.execute(command))
-    }
-    try {
-      return await attempt(new Map())
-    } catch (error) {
-      const isIdle = error instanceof SubscriptionError && error.code === 'NO_PENDING_WORK'
-      if (!isIdle) throw error
-    }
-    // The worker may have heard of an append before the subscription has.
-    return attempt(await waker.activeTails(subscription))
-  }
-
-  /**
-   * Takes progress of a webhook's subscriber or of a worker (PROTOCOL §7.1, §7.2). Answers whether
-   * a wake is on its way already for what is left.
-   *
-   * @throws SubscriptionError `TOKEN_INVALID`, `TOKEN_EXPIRED`, `FENCED`, `INVALID_OFFSET`,
-   *   `SUBSCRIPTION_NOT_FOUND`
-   */
-  async progress(
-    subscription: string,
-    { use, token }: Authorization,
-    request: Progress,
-  ): Promise<boolean> {
-    const { waker, kick } = this.#options
-    const life = await this.#authorized(subscription, { use, token }, request)
-    let acked = await this.#ack(subscription, { life, request, tails: new Map() })
-    if (acked.kind === 'unseen') {
-      // A stream that is gone has no tail: nothing lies within it.
-      const gone = acked.streams.map((stream) => [stream, BEFORE_FIRST] as const)
-      const tails = new Map([...gone, ...(await waker.tailsOf(acked.streams))])
-      acked = await this.#ack(subscription, { life, request, tails })
-    }
-    kick(subscription)
-    if (!request.done) return false
-    if (acked.kind === 'acked' && acked.woken) return true
-    return this.#lookAgain(subscription, life, request.acks.keys())
-  }
-
-  /** The next wake must be this gateway's to run, if there is one: it is issued with the ack. */
-  async #ack(
-    subscription: string,
-    { life, request, tails }: { life: Subscription; request: Progress; tails: Tails },
-  ): Promise<Acked> {
-    const { waker, logs } = this.#options
-    const log = logs.open(subscription)
-    const command = ackCommand(life.id, request, waker.issue({ tails }))
-    if (!request.done) return log.execute(command)
-    return waker.issuing(subscription, () => log.execute(command))
-  }
-
-  /** What came while the subscriber was at work may not have been noted: there was work already. */
-  async #lookAgain(
-    subscription: string,
-    { id, wake }: Subscription,
-    acked: Iterable<string> = [],
-  ): Promise<boolean> {
-    const { waker } = this.#options
-    const streams = new Set([...acked, ...(wake?.tails.keys() ?? [])])
-    const advance = await waker.advance({ subscription, life: id }, await waker.tailsOf(streams))
-    return advance === 'woken' || advance === 'busy'
-  }
-
-  /**
-   * Gives up a claim (PROTOCOL §7.2).
-   *
-   * @throws SubscriptionError as {@link progress}
-   */
-  async release(subscription: string, token: string, fence: Fence): Promise<void> {
-    const { waker, logs } = this.#options
-    const life = await this.#authorized(subscription, { use: 'claim', token }, fence)
-    const command = releaseCommand(life.id, fence, waker.issue({ tails: new Map() }))
-    await waker.issuing(subscription, () => logs.open(subscription).execute(command))
-    await this.#lookAgain(subscription, life)
-  }
-
-  async #authorized(
-    subscription: string,
-    { use, token }: Authorization,
-    fence: Fence,
-  ): Promise<Subscription> {
-    const { keys, clock } = this.#options
-    const life = await this.#find(subscription)
-    if (life.config.type !== (use === 'claim' ? 'pull-wake' : 'webhook')) {
-      throw wrongType(use === 'claim' ? 'pull-wake' : 'webhook')
-    }
-    const verdict = readWakeToken(token, await keys.secrets(), clock.now())
-    if (verdict.kind === 'expired') {
-      throw new SubscriptionError('TOKEN_EXPIRED', 'the token has expired')
-    }
-    const isOurs =
-      verdict.kind === 'valid' &&
-      verdict.claims.sub === subscription &&
-      verdict.claims.inc === life.id &&
-      verdict.claims.use === use
-    if (!isOurs) throw new SubscriptionError('TOKEN_INVALID', 'the token is for nothing here')
-    const { gen, wid } = verdict.claims
-    if (gen === fence.generation && wid === fence.wakeId) return life
-    throw new SubscriptionError('FENCED', 'the token is for another wake')
-  }
-
   /** The public keys of webhook signatures (PROTOCOL §6.5). */
   jwks(): Promise<JwkSet> {
     return this.#options.keys.jwks()
   }
-}
-
-/** What a worker that has claimed is told, with its token. */
-export type Claimed = Claim & { readonly token: string; readonly leaseTtlMs: number }
-
-/** The token of a request, and what it must be for. */
-export type Authorization = { readonly use: WakeTokenUse; readonly token: string }
-
-function wrongType(type: SubscriptionConfig['type']): SubscriptionError {
-  return new SubscriptionError('INVALID_REQUEST', `the subscription is not ${type}`)
 }

@@ -15,6 +15,7 @@ import { Runner } from './runner.ts'
 import { SubscriptionService } from './service.ts'
 import type { StreamTail, Streams } from './streams.ts'
 import { Waker } from './waker.ts'
+import { WorkService } from './work-service.ts'
 
 export type SubscriptionsOptions = {
   readonly log: DurableLog
@@ -39,9 +40,12 @@ export type SubscriptionsOptions = {
 const LEAVE_MS = 1000
 /** How often keys are looked after. */
 const KEYS_EVERY_MS = 60 * 60 * 1000
+/** Soon after the start, as a gateway may not live for longer. */
+const KEYS_FIRST_MS = 60 * 1000
 
 export class Subscriptions {
   readonly service: SubscriptionService
+  readonly work: WorkService
   readonly watch: AppendWatch
   readonly #options: SubscriptionsOptions
   readonly #keys: KeyRing
@@ -92,12 +96,15 @@ export class Subscriptions {
     const slots = new HostSlots(webhook.maxConcurrentPerHost)
     this.#runner = new Runner({ ...parts, slots })
     this.watch = new AppendWatch({ ...parts, quietMs: takeoverMs / 2 })
+    const kick = (subscription: string): void => this.#runner.kick(subscription)
+    const keys = this.#keys
+    this.work = new WorkService({ ...parts, keys, kick })
     this.service = new SubscriptionService({
       ...parts,
-      keys: this.#keys,
+      keys,
+      kick,
       offsetOf: async (stream) => (await streams.tailOf(stream))?.offset,
       listStreams: (prefix, startAfter) => options.log.listStreams(prefix, startAfter),
-      kick: (subscription) => this.#runner.kick(subscription),
       allowLocalWebhooks: webhook.allowLocalhost,
       patienceMs,
       maxStreams,
@@ -107,7 +114,7 @@ export class Subscriptions {
   /** Takes part among the gateways, in the background, until {@link stop}. */
   start(): void {
     this.#membership.start()
-    this.#maintainKeys()
+    this.#maintainKeys(KEYS_FIRST_MS)
   }
 
   /**
@@ -134,11 +141,11 @@ export class Subscriptions {
     for (const subscription of named('wake:')) this.#runner.kick(subscription)
   }
 
-  #maintainKeys(): void {
+  #maintainKeys(afterMs: number): void {
     const { clock, onBackgroundError } = this.#options
-    this.#cancelKeys = clock.after(KEYS_EVERY_MS, () => {
+    this.#cancelKeys = clock.after(afterMs, () => {
       this.#keys.maintain().catch((error: unknown) => onBackgroundError('keys', error))
-      this.#maintainKeys()
+      this.#maintainKeys(KEYS_EVERY_MS)
     })
   }
 }

@@ -188,6 +188,14 @@ export class Waker {
     return log.execute(forgetCommand(life, new Map([[path, link]])))
   }
 
+  /**
+   * What came while the subscriber was at work may not have been noted, as there was work in the
+   * stream already: looks at the streams that it was told of.
+   */
+  async lookAgain(match: Match, streams: Iterable<string>): Promise<Advance> {
+    return this.advance(match, await this.tailsOf(streams))
+  }
+
   /** The tails of streams, of those that are there. */
   async tailsOf(streams: Iterable<string>): Promise<Tails> {
     const tails = new Map<string, string>()

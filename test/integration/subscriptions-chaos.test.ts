@@ -229,7 +229,7 @@ class World {
       const acks = streams.map(({ path, tail_offset }) => ({ stream: path, offset: tail_offset }))
       const request = parseProgress(json({ wake_id, generation, acks, done }))
       return this.request((gateway) =>
-        gateway.subscriptions.service.progress(id, { use: 'callback', token }, request),
+        gateway.subscriptions.work.progress(id, { use: 'callback', token }, request),
       )
     }
     await this.pause(1000)
@@ -248,7 +248,7 @@ class World {
       )
       if (events === undefined || events.records.length === seen) continue
       const claim = await this.request((gateway) =>
-        gateway.subscriptions.service.claim('pull', name).catch(otherHasIt),
+        gateway.subscriptions.work.claim('pull', name).catch(otherHasIt),
       )
       // Only somebody else's claim is an answer: after any other failure the event stands.
       if (claim === undefined) continue
@@ -260,7 +260,7 @@ class World {
       const acks = work.map(({ path, tail }) => ({ stream: path, offset: tail }))
       const request = parseProgress(json({ wake_id, generation, acks, done: true }))
       await this.request((gateway) =>
-        gateway.subscriptions.service.progress('pull', { use: 'claim', token }, request),
+        gateway.subscriptions.work.progress('pull', { use: 'claim', token }, request),
       )
     }
   }

@@ -408,7 +408,7 @@ describe.skipIf(findS2Lite() === undefined)('a gateway that dies', () => {
       const answer = progress(victim, id, done).catch(() => undefined)
       // The first append takes the subscription in hand.
       await expect.poll(() => proxy.counts().append, { interval: 1 }).toBe(2)
-      await sleep(deaths[index]!)
+      await sleep(deaths[index])
       await victim.stop('SIGKILL')
       await proxy.stop()
       expect(await answer).toBeUndefined()

@@ -1,5 +1,5 @@
 /** The reserved subscription APIs under `__ds` (PROTOCOL §6, §7). */
-import type { FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify'
 import { SubscriptionError } from '../../subscriptions/errors.ts'
 import {
   parseClaim,
@@ -13,12 +13,14 @@ import {
 import type { SubscriptionService } from '../../subscriptions/service.ts'
 import { JWKS_MAX_AGE_S } from '../../subscriptions/signature.ts'
 import type { WakeTokenUse } from '../../subscriptions/wake-token.ts'
+import type { WorkService } from '../../subscriptions/work-service.ts'
 import { noteFailure } from '../plugins/request-log.ts'
 import { renderClaim, renderError, renderSubscription } from '../render-subscription.ts'
 import { STREAM_PREFIX, originOf, pathOf } from '../stream-url.ts'
 
 type Options = {
   readonly subscriptions: SubscriptionService
+  readonly work: WorkService
   /** Where clients reach the gateway, when that can't be taken from their requests. */
   readonly publicUrl: string | undefined
 }
@@ -28,7 +30,7 @@ const PREFIX = `${CONTROL_PREFIX}subscriptions/`
 const ONE = `${PREFIX}:id`
 
 export const subscriptionRoutes: FastifyPluginCallback<Options> = (app, options, done) => {
-  const { subscriptions, publicUrl } = options
+  const { subscriptions, work, publicUrl } = options
   app.setErrorHandler((error, request, reply) => {
     if (!(error instanceof SubscriptionError)) throw error
     noteFailure(request, error)
@@ -71,15 +73,21 @@ export const subscriptionRoutes: FastifyPluginCallback<Options> = (app, options,
     return reply.code(204).send()
   })
 
+  workRoutes(app, work)
+  done()
+}
+
+/** What subscribers ask for (PROTOCOL §7). */
+function workRoutes(app: FastifyInstance, work: WorkService): void {
   app.post(`${ONE}/claim`, async (request, reply) => {
-    const claimed = await subscriptions.claim(idOf(request), parseClaim(bodyOf(request)))
+    const claimed = await work.claim(idOf(request), parseClaim(bodyOf(request)))
     return json(reply, renderClaim(claimed))
   })
 
   const progress = (use: WakeTokenUse) => async (request: FastifyRequest, reply: FastifyReply) => {
     const authorization = { use, token: bearerOf(request) }
     const body = parseProgress(bodyOf(request))
-    const nextWake = await subscriptions.progress(idOf(request), authorization, body)
+    const nextWake = await work.progress(idOf(request), authorization, body)
     return json(reply, { ok: true, next_wake: nextWake })
   }
   app.post(`${ONE}/callback`, progress('callback'))
@@ -87,10 +95,9 @@ export const subscriptionRoutes: FastifyPluginCallback<Options> = (app, options,
 
   app.post(`${ONE}/release`, async (request, reply) => {
     const token = bearerOf(request)
-    await subscriptions.release(idOf(request), token, parseRelease(bodyOf(request)))
+    await work.release(idOf(request), token, parseRelease(bodyOf(request)))
     return reply.code(204).send()
   })
-  done()
 }
 
 /**

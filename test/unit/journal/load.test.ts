@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { ManualClock } from '../../support/manual-clock.ts'
+import { systemClock } from '../../../src/clock.ts'
 import { LOG_LIMITS } from '../../../src/log/log.ts'
 import type { AppendRecord, DurableLog, SeqNum } from '../../../src/log/log.ts'
 import { appendCommand } from '../../../src/streams/append.ts'
@@ -28,7 +28,7 @@ const create = createCommand({ id: 'i1', config: TEXT, body: bytes(''), close: f
 const source = (log: DurableLog) => ({ log, name: STREAM, rules: STREAM_RULES })
 
 function gateway(log: DurableLog): StreamLog {
-  const options = { clock: new ManualClock(), commandTimeoutMs: 1000, gatewayId: 'g' }
+  const options = { clock: systemClock, commandTimeoutMs: 1000, gatewayId: 'g' }
   return new StreamLog(STREAM, { log, ...options })
 }
 

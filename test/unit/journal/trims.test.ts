@@ -8,7 +8,7 @@ import { EMPTY_STATE } from '../../../src/journal/state.ts'
 import type { LogState } from '../../../src/journal/state.ts'
 import { LOG_LIMITS, checkBatch, meteredBytes } from '../../../src/log/log.ts'
 import type { AppendBatch, DurableLog } from '../../../src/log/log.ts'
-import { ManualClock } from '../../support/manual-clock.ts'
+import { systemClock } from '../../../src/clock.ts'
 import { NOW, STREAM, memoryLog, placed, spied } from '../streams/builders.ts'
 import { add, begin, tallyRules } from './tally.ts'
 import type { Tally } from './tally.ts'
@@ -18,7 +18,7 @@ const at = { now: NOW, operation: 'g-1' }
 const PAGE = { maxRecords: LOG_LIMITS.maxBatchRecords, maxBytes: LOG_LIMITS.maxBatchBytes }
 
 function journal(log: DurableLog): Journal<Tally> {
-  const options = { clock: new ManualClock(), commandTimeoutMs: 1000, gatewayId: 'g' }
+  const options = { clock: systemClock, commandTimeoutMs: 1000, gatewayId: 'g' }
   return new Journal(STREAM, rules, { log, ...options })
 }
 

@@ -3,6 +3,8 @@ import { describe, expect, test } from 'vitest'
 import type { DurableLog } from '../../../src/log/log.ts'
 import { encodeTouch } from '../../../src/streams/codec.ts'
 import { StreamService } from '../../../src/streams/service.ts'
+import { systemClock } from '../../../src/clock.ts'
+import type { Clock } from '../../../src/clock.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
 import {
   STREAM,
@@ -24,10 +26,10 @@ const CREATE = {
   fork: undefined,
 } as const
 
-function gateway(log: DurableLog): StreamService {
+function gateway(log: DurableLog, clock: Clock = new ManualClock()): StreamService {
   return new StreamService({
     log,
-    clock: new ManualClock(),
+    clock,
     gatewayId: randomUUID(),
     commandTimeoutMs: 1000,
     chunkCacheBytes: 1024 * 1024,
@@ -83,7 +85,7 @@ describe('a gateway that has fallen behind', () => {
   test('opens the stream anew rather than read all that others have written', async () => {
     const inner = await memoryLog()
     const { log, calls } = spied(inner)
-    const [here, there] = [gateway(log), gateway(inner)]
+    const [here, there] = [gateway(log, systemClock), gateway(inner, systemClock)]
     await expect(here.describe(STREAM)).rejects.toThrow()
     await there.create(STREAM, CREATE)
     const token = await tokenOf(inner)

@@ -184,7 +184,7 @@ describe('abandonCommand', () => {
   test('ends its life as a deletion does', () => {
     const half = halfMade()
     const { wrote, heard, state } = take(half, abandonCommand('L1'))
-    expect([wrote, heard]).toEqual([take(half, deleteCommand).wrote, undefined])
+    expect([wrote, heard]).toEqual([take(half, deleteCommand).wrote, true])
     expect(state.incarnation).toBeUndefined()
     expect(abandonCommand('L1')(half, NOW)).toMatchObject({ alone: true })
   })
@@ -193,7 +193,11 @@ describe('abandonCommand', () => {
     ['nothing', EMPTY_STATE],
     ['a later life', after(begun(), [deleteCommand, anew()])],
   ])('leaves %s alone', (_name, state) => {
-    expect(take(state, abandonCommand('L1'))).toMatchObject({ wrote: [], heard: undefined })
+    expect(take(state, abandonCommand('L1'))).toMatchObject({ wrote: [], heard: true })
+  })
+
+  test('leaves one alone that is ready: somebody may have been told so', () => {
+    expect(take(begun(), abandonCommand('L1'))).toMatchObject({ wrote: [], heard: false })
   })
 })
 
