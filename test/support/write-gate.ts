@@ -1,6 +1,6 @@
 /**
  * A proxy in front of an s2-lite that stops a gateway at one of its writes: before S2 has it, or
- * before the gateway has the answer. Unary calls only: for gateways without live readers.
+ * before the gateway has the answer. Unary calls only: a gateway behind it can't follow a stream.
  */
 import { once } from 'node:events'
 import http from 'node:http'
@@ -22,6 +22,8 @@ type Hold = {
   /** Writes to let through before it. */
   left: number
   readonly part: HeldPart
+  /** Where it must write to, to count. */
+  readonly stream: string | undefined
   readonly held: (write: HeldWrite) => void
 }
 
@@ -76,11 +78,11 @@ export class WriteGate {
     return `http://127.0.0.1:${address.port}`
   }
 
-  /** Holds the `nth` write from now, for good, and all calls after it. */
-  hold(nth: number, part: HeldPart): Promise<HeldWrite> {
+  /** Holds the `nth` write from now, to `stream` if given, for good, and all calls after it. */
+  hold(nth: number, part: HeldPart, stream?: string): Promise<HeldWrite> {
     this.writes.length = 0
     return new Promise((held) => {
-      this.#hold = { left: nth - 1, part, held }
+      this.#hold = { left: nth - 1, part, stream, held }
     })
   }
 
@@ -109,7 +111,7 @@ export class WriteGate {
   #count(write: Write): Hold | undefined {
     this.writes.push(write)
     const hold = this.#hold
-    if (hold === undefined) return undefined
+    if (hold === undefined || (hold.stream ?? write.stream) !== write.stream) return undefined
     hold.left -= 1
     if (hold.left >= 0) return undefined
     this.#isShut = true
