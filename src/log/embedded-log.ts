@@ -5,6 +5,7 @@
  * S2's semantics (the contract suite compares it with s2-lite), for one process at a time.
  */
 import { AppendOutcomeUnknownError, invariant, LogUnavailableError } from '../errors.ts'
+import { EmbeddedAppendSession } from './embedded-append-session.ts'
 import { GroupCommit } from './embedded-commit.ts'
 import { openDiskStore } from './embedded-disk-store.ts'
 import { MemoryStore } from './embedded-memory-store.ts'
@@ -19,6 +20,7 @@ import {
   LogStreamMissingError,
   type AppendAck,
   type AppendBatch,
+  type AppendSession,
   type DurableLog,
   type LogRecord,
   type ReadLimits,
@@ -69,7 +71,8 @@ export class EmbeddedLog implements DurableLog {
   readonly #commits: GroupCommit
   readonly #context: StreamContext
   readonly #streams: StreamTable
-  readonly #sessions = new Set<FollowSession>()
+  /** Read and append sessions. */
+  readonly #sessions = new Set<{ end(cause: unknown): void }>()
   readonly #heartbeatMs: number
   #closing: Promise<void> | undefined
 
@@ -131,6 +134,18 @@ export class EmbeddedLog implements DurableLog {
     this.#sessions.add(session)
     // Never rejects: whatever goes wrong ends the session.
     void this.#runSession(stream, session)
+    return session
+  }
+
+  openAppendSession(stream: string): AppendSession {
+    const session = new EmbeddedAppendSession(
+      async (work) => {
+        this.#assertOpen()
+        return this.#use(stream, work)
+      },
+      () => this.#sessions.delete(session),
+    )
+    this.#sessions.add(session)
     return session
   }
 

@@ -59,12 +59,16 @@ export class OpenStream {
     return this.#durable.tail
   }
 
-  /** As {@link DurableLog.append}; decides without waiting, so calls are judged in their order. */
-  async append(batch: AppendBatch): Promise<AppendAck> {
+  /**
+   * As {@link DurableLog.append}; decides without waiting, so calls are judged in their order.
+   * `onRefused` is called at once, before the conflict is answered.
+   */
+  async append(batch: AppendBatch, onRefused?: () => void): Promise<AppendAck> {
     const { commits, now } = this.#context
     commits.assertOpen()
     const conflict = judgeAppend(this.#pending, batch)
     if (conflict !== undefined) {
+      onRefused?.()
       // A conflict is proof for others only once what caused it can't be lost any more.
       await orUnavailable(this.#settled)
       throw new AppendConflictError(conflict)

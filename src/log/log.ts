@@ -63,6 +63,36 @@ export type ReadSessionHandlers = {
 /** One attempt at following a stream. It never reconnects by itself. */
 export type ReadSession = { cancel(): void }
 
+/**
+ * Appends to one stream, one behind the other, without waiting for the ones before.
+ *
+ * It never reconnects by itself. Once an append has failed, or the session was closed, it is over:
+ * all appends behind and every one to come fail with {@link AppendOutcomeUnknownError}, also those
+ * that have no effect. Whether one of them was applied can only be known from the log.
+ */
+export type AppendSession = {
+  /**
+   * As {@link DurableLog.append}, applied after all appends of this session before it, and only if
+   * all of them were. Its conditions may count on them: seq nums can be predicted.
+   *
+   * Acknowledgements come in the order of the calls. What was sent is never taken back: an append
+   * may be applied after the session is over, under the same rule.
+   *
+   * @throws InvalidAppendError the batch breaks a limit; the session goes on
+   */
+  append(batch: AppendBatch): Promise<AppendAck>
+
+  /** Whether it still takes appends. A connection that was lost shows only at the next append. */
+  readonly isOpen: boolean
+
+  /**
+   * Lets go of it at once. Appends under way fail with {@link AppendOutcomeUnknownError}.
+   *
+   * Never throws, and does nothing when the session is over.
+   */
+  close(): void
+}
+
 export type LogLimits = {
   /** Most records in one batch and in one page. */
   readonly maxBatchRecords: number
@@ -148,10 +178,18 @@ export interface DurableLog {
    */
   openReadSession(stream: string, from: SeqNum, handlers: ReadSessionHandlers): ReadSession
 
+  /**
+   * Opens a session for appends to a stream.
+   *
+   * Returns at once; a failure to open is the first append's, with the errors {@link append}
+   * throws.
+   */
+  openAppendSession(stream: string): AppendSession
+
   /** Resolves when the log answers. For readiness checks. */
   ping(signal?: AbortSignal): Promise<void>
 
-  /** Ends all sessions and lets go of files and connections. */
+  /** Ends all sessions of both kinds and lets go of files and connections. */
   close(): Promise<void>
 }
 

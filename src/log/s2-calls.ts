@@ -1,11 +1,18 @@
 /**
- * Bounds every unary call in time.
+ * Bounds every call in time.
  *
  * The SDK has no time-out of its own for unary calls, and it does not notice a signal that is
  * aborted before the call. Knows nothing of S2.
  */
 
 import { LogUnavailableError } from '../errors.ts'
+
+/** A call was given up at its deadline. */
+export class NoAnswerError extends Error {
+  constructor(timeoutMs: number) {
+    super(`no answer within ${timeoutMs} ms`)
+  }
+}
 
 /** Runs calls that end by their deadline, their caller's signal or `close`, whichever is first. */
 export class BoundedCalls {
@@ -28,7 +35,7 @@ export class BoundedCalls {
     if (signal?.aborted) throw callerGaveUp(signal)
     const controller = new AbortController()
     const timer = setTimeout(() => {
-      controller.abort(new Error(`no answer within ${this.#timeoutMs} ms`))
+      controller.abort(new NoAnswerError(this.#timeoutMs))
     }, this.#timeoutMs)
     // By hand and not `AbortSignal.any`: that keeps every call alive for as long as the caller's
     // signal lives.

@@ -17,6 +17,7 @@ import {
   InvalidAppendError,
   LogStreamMissingError,
 } from './log.ts'
+import { NoAnswerError } from './s2-calls.ts'
 
 /** Failures of the SDK's own that come before the first byte of a request is sent. */
 const NEVER_SENT = new Set([
@@ -26,6 +27,9 @@ const NEVER_SENT = new Set([
   'ENOTFOUND',
   'EAI_AGAIN',
 ])
+
+/** S2's own words for "not taken". The SDK drops their origin when a session's attempts are over. */
+const NOT_TAKEN = new Set(['rate_limited', 'hot_server', 'server_draining'])
 
 /** S2 judges these before it looks at the records. */
 const REFUSED_UNREAD = new Set(['stream_deletion_pending', 'basin_deletion_pending'])
@@ -78,12 +82,15 @@ export function isAlreadyThere(error: unknown): boolean {
 }
 
 /**
- * Tells whether a read session ended because its connection has gone silent.
+ * Tells whether a session ended because its connection has gone silent.
  *
- * S2 sends a heartbeat at least every 15 seconds and the SDK waits for 20.
+ * On a read session S2 sends a heartbeat at least every 15 seconds and the SDK waits for 20. On an
+ * append session an answer is late, which a slow server may be the reason for, too.
  */
 export function isSilentConnection(error: unknown): boolean {
-  return hasCode(error, 408, 'TIMEOUT')
+  if (error instanceof AppendOutcomeUnknownError) return isSilentConnection(error.cause)
+  if (error instanceof NoAnswerError) return true
+  return hasCode(error, 408, 'TIMEOUT') || hasCode(error, 408, 'REQUEST_TIMEOUT')
 }
 
 function hasCode(error: unknown, status: number, code: string): boolean {
@@ -101,6 +108,7 @@ function isTooMuch(error: S2Error): boolean {
 
 function wroteNothing(error: S2Error): boolean {
   if (error.hasNoSideEffects()) return true
+  if (error.code !== undefined && NOT_TAKEN.has(error.code)) return true
   if (error.origin === 'sdk') return error.code !== undefined && NEVER_SENT.has(error.code)
   if (error.status === 404 || error.status === 429) return true
   return error.status === 409 && error.code !== undefined && REFUSED_UNREAD.has(error.code)

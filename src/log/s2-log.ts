@@ -5,19 +5,14 @@
  * retry nothing: who asked knows what a second attempt would mean.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import {
-  S2,
-  type ListStreamsInput,
-  type S2Basin,
-  type S2ClientOptions,
-  type S2Stream,
-} from '@s2-dev/streamstore'
+import { S2, type ListStreamsInput, type S2Basin, type S2ClientOptions } from '@s2-dev/streamstore'
 import { LogUnavailableError } from '../errors.ts'
 import {
   LOG_LIMITS,
   checkBatch,
   type AppendAck,
   type AppendBatch,
+  type AppendSession,
   type DurableLog,
   type LogRecord,
   type ReadLimits,
@@ -26,13 +21,14 @@ import {
   type ReadStart,
   type SeqNum,
 } from './log.ts'
+import { openAppendSource, S2AppendSession } from './s2-append-session.ts'
 import { BasinGuard, PROBE_STREAM } from './s2-basin.ts'
 import { BoundedCalls } from './s2-calls.ts'
+import { SessionConnections, type Lease } from './s2-connections.ts'
 import { appendFailure, isAlreadyThere, readFailure } from './s2-errors.ts'
 import { listNames } from './s2-listing.ts'
-import { ReadConnections, type Lease } from './s2-readers.ts'
 import { fromS2Record, toAppendInput } from './s2-records.ts'
-import { S2ReadSession, type RecordSource } from './s2-session.ts'
+import { openRecordSource, S2ReadSession } from './s2-session.ts'
 
 /** How long `close` waits for connections to end in good order. */
 const CLOSE_TIMEOUT_MS = 1000
@@ -46,9 +42,9 @@ export type S2LogOptions = {
   readonly endpoint?: string | undefined
   readonly accessToken: string
   readonly basin: string
-  /** Bounds every call but a read session. */
+  /** Bounds every call but a read session, and every append of a session. */
   readonly requestTimeoutMs: number
-  /** Bounds the connecting of read sessions. The SDK's default is 3 seconds. */
+  /** Bounds the connecting of sessions. The SDK's default is 3 seconds. */
   readonly connectTimeoutMs?: number | undefined
 }
 
@@ -73,10 +69,11 @@ export async function openS2Log(options: S2LogOptions): Promise<DurableLog> {
 class S2Log implements DurableLog {
   readonly description: string
   readonly #basin: S2Basin
-  readonly #readers: ReadConnections
+  readonly #connections: SessionConnections
   readonly #calls: BoundedCalls
   readonly #guard: BasinGuard
-  readonly #sessions = new Set<S2ReadSession>()
+  /** Read and append sessions. */
+  readonly #sessions = new Set<{ end(cause: unknown): void }>()
 
   constructor(options: S2LogOptions) {
     const { basin, endpoint } = options
@@ -87,7 +84,7 @@ class S2Log implements DurableLog {
       retry: { maxAttempts: 1, appendRetryPolicy: 'noSideEffects' },
     })
     this.#basin = account.basin(basin)
-    this.#readers = new ReadConnections(client, basin)
+    this.#connections = new SessionConnections(client, basin)
     this.#calls = new BoundedCalls(options.requestTimeoutMs)
     const probe = this.#basin.stream(PROBE_STREAM)
     this.#guard = new BasinGuard(
@@ -183,14 +180,33 @@ class S2Log implements DurableLog {
     const session = new S2ReadSession(from, handlers, {
       open: async () => {
         await this.#calls.run((own) => this.#guard.ready(own))
-        lease = this.#readers.lease(stream)
-        return openSource(lease.stream, from)
+        lease = this.#connections.lease(stream)
+        return openRecordSource(lease.stream, from)
       },
       closed: (cause) => {
         lease?.release(cause)
         this.#sessions.delete(session)
       },
       failure: (cause) => readFailure(cause, stream),
+    })
+    this.#sessions.add(session)
+    return session
+  }
+
+  openAppendSession(stream: string): AppendSession {
+    let lease: Lease | undefined
+    const session = new S2AppendSession(stream, {
+      bounded: (call) => this.#calls.run(call),
+      open: async () => {
+        await this.#calls.run((own) => this.#guard.ready(own))
+        if (!session.isOpen) throw new Error('closed before it was opened')
+        lease = this.#connections.lease(stream)
+        return openAppendSource(lease.stream)
+      },
+      closed: (cause) => {
+        lease?.release(cause)
+        this.#sessions.delete(session)
+      },
     })
     this.#sessions.add(session)
     return session
@@ -205,12 +221,13 @@ class S2Log implements DurableLog {
   }
 
   async close(): Promise<void> {
-    this.#calls.close()
     const cause = new LogUnavailableError(new Error('the log is closed'))
+    // Before the calls: what an append session has under way is unknown, sent or not.
     for (const session of this.#sessions) session.end(cause)
+    this.#calls.close()
     const timer = new AbortController()
     await Promise.race([
-      this.#readers.close(),
+      this.#connections.close(),
       sleep(CLOSE_TIMEOUT_MS, undefined, { signal: timer.signal }).catch(() => undefined),
     ])
     timer.abort()
@@ -245,19 +262,12 @@ class S2Log implements DurableLog {
   }
 }
 
-async function openSource(stream: S2Stream, from: SeqNum): Promise<RecordSource> {
-  const start = { from: { seqNum: from } }
-  const session = await stream.readSession({ start }, { as: 'bytes' })
-  return {
-    reader: session.getReader(),
-    isCaughtUp: () => session.isCaughtUp(),
-    caughtUp: () => session.caughtUp(),
-  }
-}
-
-function clientOptions({ endpoint, accessToken, connectTimeoutMs }: S2LogOptions): S2ClientOptions {
+function clientOptions(options: S2LogOptions): S2ClientOptions {
+  const { endpoint, accessToken, connectTimeoutMs } = options
   return {
     accessToken,
+    // Only for appends of a session, where it must not come before our own.
+    requestTimeoutMillis: options.requestTimeoutMs,
     ...(endpoint === undefined ? {} : { endpoints: { account: endpoint, basin: endpoint } }),
     ...(connectTimeoutMs === undefined ? {} : { connectionTimeoutMillis: connectTimeoutMs }),
   }

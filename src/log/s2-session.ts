@@ -4,7 +4,7 @@
  * Owns the session from opening to end and calls nobody afterwards. Does not reconnect, and does
  * not judge a gap: the records after one start a new batch.
  */
-import type { ReadRecord } from '@s2-dev/streamstore'
+import type { ReadRecord, S2Stream } from '@s2-dev/streamstore'
 import type { LogRecord, ReadSession, ReadSessionHandlers, SeqNum } from './log.ts'
 import { fromS2Record } from './s2-records.ts'
 
@@ -32,6 +32,16 @@ export type SessionHooks = {
   readonly closed: (cause: unknown) => void
   /** Turns what ended the session into the error its owner is told. */
   readonly failure: (cause: unknown) => unknown
+}
+
+/** Opens the SDK's session. It connects with the first read, and fails with it. */
+export async function openRecordSource(stream: S2Stream, from: SeqNum): Promise<RecordSource> {
+  const session = await stream.readSession({ start: { from: { seqNum: from } } }, { as: 'bytes' })
+  return {
+    reader: session.getReader(),
+    isCaughtUp: () => session.isCaughtUp(),
+    caughtUp: () => session.caughtUp(),
+  }
 }
 
 /** A batch this large is handed over at once, to bound how long the event loop is held. */

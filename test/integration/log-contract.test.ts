@@ -25,56 +25,7 @@ import {
   type RecordHeader,
   type SeqNum,
 } from '../../src/log/log.ts'
-import { findS2Lite, startS2Lite } from '../support/s2-lite.ts'
-
-/** `open` may be called again while the first log is closed, or, except on disk, while it is open. */
-type Backend = { open: () => Promise<DurableLog>; stop: () => Promise<void> }
-type Adapter = { name: string; isMissing: boolean; start: () => Promise<Backend> }
-
-const adapters: Adapter[] = [
-  {
-    name: 'embedded (memory)',
-    isMissing: false,
-    start: () =>
-      Promise.resolve({
-        open: () => openEmbeddedLog({ location: { kind: 'memory' } }),
-        stop: () => Promise.resolve(),
-      }),
-  },
-  {
-    name: 'embedded (disk)',
-    isMissing: false,
-    start: async () => {
-      const root = await mkdtemp(join(tmpdir(), 'log-contract-'))
-      let opened = 0
-      return {
-        open: () =>
-          openEmbeddedLog({
-            location: { kind: 'directory', path: join(root, `${opened++}`) },
-          }),
-        stop: () => rm(root, { recursive: true }),
-      }
-    },
-  },
-  {
-    name: 's2-lite',
-    isMissing: findS2Lite() === undefined,
-    start: async () => {
-      const { openS2Log } = await import('../../src/log/s2-log.ts')
-      const server = await startS2Lite()
-      return {
-        open: () =>
-          openS2Log({
-            endpoint: server.url,
-            accessToken: 'any',
-            basin: 'log-contract',
-            requestTimeoutMs: 10_000,
-          }),
-        stop: () => server.stop('SIGKILL'),
-      }
-    },
-  },
-]
+import { logAdapters, type LogBackend } from '../support/log-adapters.ts'
 
 const ALL: ReadLimits = { maxRecords: 1000, maxBytes: 1024 * 1024 }
 const MIB = 1024 * 1024
@@ -144,9 +95,9 @@ afterEach(() => {
   open = []
 })
 
-describe.each(adapters)('$name', (adapter) => {
+describe.each(logAdapters)('$name', (adapter) => {
   describe.skipIf(adapter.isMissing)('keeps the contract', () => {
-    let backend: Backend
+    let backend: LogBackend
     let log: DurableLog
     let stream: string
     let streams = 0

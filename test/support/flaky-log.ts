@@ -9,6 +9,7 @@ import { AppendOutcomeUnknownError, LogUnavailableError } from '../../src/errors
 import type {
   AppendAck,
   AppendBatch,
+  AppendSession,
   DurableLog,
   LogRecord,
   ReadLimits,
@@ -17,6 +18,7 @@ import type {
   ReadStart,
   SeqNum,
 } from '../../src/log/log.ts'
+import { FlakyAppendSession, type AppendFault } from './flaky-append-session.ts'
 
 /** Chances from 0 to 1. The rest of the appends go well. */
 export type Faults = {
@@ -77,20 +79,18 @@ export class FlakyLog implements DurableLog {
 
   async append(stream: string, batch: AppendBatch): Promise<AppendAck> {
     await this.#delay()
-    const { unavailable, lostAnswer, lostRequest, late } = this.faults
-    let dice = this.#options.random()
-    const happens = (chance: number): boolean => (dice -= chance) < 0
-    if (happens(unavailable)) throw new LogUnavailableError(new Error('flaky'))
-    if (happens(lostRequest)) throw unknown('request lost')
-    if (happens(late)) {
-      this.#options.clock.after(this.#ms(20 * this.faults.delayMs), () => {
+    const fault = this.#appendFault()
+    if (fault === 'unavailable') throw new LogUnavailableError(new Error('flaky'))
+    if (fault === 'lostRequest') throw unknown('request lost')
+    if (fault === 'late') {
+      this.#later(() => {
         // Whether its conditions still hold is the log's to say, and nobody is there to hear it.
         this.#log.append(stream, batch).catch(() => undefined)
       })
       throw unknown('request late')
     }
     const ack = this.#log.append(stream, batch)
-    if (happens(lostAnswer)) {
+    if (fault === 'lostAnswer') {
       await ack.catch(() => undefined)
       throw unknown('answer lost')
     }
@@ -103,12 +103,35 @@ export class FlakyLog implements DurableLog {
     return this.#log.openReadSession(stream, from, handlers)
   }
 
+  openAppendSession(stream: string): AppendSession {
+    return new FlakyAppendSession({
+      open: () => this.#log.openAppendSession(stream),
+      fault: () => this.#appendFault(),
+      delay: () => this.#delay(),
+      later: (run) => this.#later(run),
+    })
+  }
+
   ping(): Promise<void> {
     return this.#call(() => this.#log.ping())
   }
 
   close(): Promise<void> {
     return this.#log.close()
+  }
+
+  #appendFault(): AppendFault {
+    const { unavailable, lostAnswer, lostRequest, late } = this.faults
+    let dice = this.#options.random()
+    const happens = (chance: number): boolean => (dice -= chance) < 0
+    if (happens(unavailable)) return 'unavailable'
+    if (happens(lostRequest)) return 'lostRequest'
+    if (happens(late)) return 'late'
+    return happens(lostAnswer) ? 'lostAnswer' : 'none'
+  }
+
+  #later(run: () => void): void {
+    this.#options.clock.after(this.#ms(20 * this.faults.delayMs), run)
   }
 
   async #call<T>(call: () => Promise<T>): Promise<T> {

@@ -13,14 +13,24 @@ const RULES: readonly { from: string; may: readonly string[] }[] = [
   { from: 'clock.ts', may: [] },
   { from: 'config.ts', may: ['zod', 'node:net'] },
   { from: 'log/log.ts', may: [] },
+  { from: 'log/append-pipeline.ts', may: ['log/log.ts', 'errors.ts'] },
   {
     from: 'log/s2-',
-    may: ['log/log.ts', 'log/s2-', 'errors.ts', 'clock.ts', '@s2-dev/streamstore', 'node:'],
+    may: [
+      'log/log.ts',
+      'log/append-pipeline.ts',
+      'log/s2-',
+      'errors.ts',
+      'clock.ts',
+      '@s2-dev/streamstore',
+      'node:',
+    ],
   },
   {
     from: 'log/embedded-',
     may: [
       'log/log.ts',
+      'log/append-pipeline.ts',
       'log/embedded-',
       'errors.ts',
       'clock.ts',

@@ -12,7 +12,8 @@ import {
   InvalidAppendError,
   LogStreamMissingError,
 } from '../../../src/log/log.ts'
-import { appendFailure, readFailure } from '../../../src/log/s2-errors.ts'
+import { NoAnswerError } from '../../../src/log/s2-calls.ts'
+import { appendFailure, isSilentConnection, readFailure } from '../../../src/log/s2-errors.ts'
 
 const server = (status: number, code?: string) =>
   new S2Error({ message: 'no', status, origin: 'server', ...(code === undefined ? {} : { code }) })
@@ -30,6 +31,9 @@ describe('an append', () => {
     ['a proxy limits the rate', server(429)],
     ['the server is hot', server(502, 'hot_server')],
     ['the server drains', server(503, 'server_draining')],
+    ["S2 limits a session's rate", sdk(429, 'rate_limited')],
+    ["a session's server is hot", sdk(502, 'hot_server')],
+    ["a session's server drains", sdk(503, 'server_draining')],
     ['the basin is missing', server(404, 'basin_not_found')],
     ['a proxy knows no such path', server(404)],
     ['the stream is being deleted', server(409, 'stream_deletion_pending')],
@@ -118,5 +122,19 @@ describe.each([
     const failure = failureOf(error, 's')
     expect(failure).toBeInstanceOf(LogUnavailableError)
     expect(failure.cause).toEqual(new Error(`S2 refused the access token (${status})`))
+  })
+})
+
+describe('a connection', () => {
+  test.each<[boolean, string, unknown]>([
+    [true, 'no heartbeat came', sdk(408, 'TIMEOUT')],
+    [true, 'an acknowledgement did not come', sdk(408, 'REQUEST_TIMEOUT')],
+    [true, 'a call was given up', new NoAnswerError(10)],
+    [true, 'an append was given up', new AppendOutcomeUnknownError(new NoAnswerError(10))],
+    [false, 'it never came about', sdk(408, 'CONNECTION_TIMEOUT')],
+    [false, 'it was reset', new AppendOutcomeUnknownError(sdk(502, 'ECONNRESET'))],
+    [false, 'its session ended well', undefined],
+  ])('has gone silent: %s, when %s', (expected, _, cause) => {
+    expect(isSilentConnection(cause)).toBe(expected)
   })
 })

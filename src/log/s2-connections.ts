@@ -1,5 +1,5 @@
 /**
- * The connections that carry read sessions.
+ * The connections that carry read and append sessions.
  *
  * Works around two properties of the SDK's process-wide connection pool: it closes an origin's
  * connections with the last handle, and it never gives up on a connection that went silent.
@@ -13,7 +13,7 @@ const STREAM_WINDOW_BYTES = 10 * 1024 * 1024
 /** Up to 100 sessions share a connection: the default of 10 MiB is one batch for each of ten. */
 const CONNECTION_WINDOW_BYTES = 64 * 1024 * 1024
 
-/** A stream handle lent to one read session. */
+/** A stream handle lent to one session. */
 export type Lease = {
   readonly stream: S2Stream
   /** Gives the handle back, with what ended the session. */
@@ -22,8 +22,8 @@ export type Lease = {
 
 type Generation = { readonly basin: S2Basin; readonly handles: Set<S2Stream> }
 
-/** Lends stream handles for read sessions, and moves to new connections when one has died. */
-export class ReadConnections {
+/** Lends stream handles for sessions, and moves to new connections when one has died. */
+export class SessionConnections {
   readonly #options: S2ClientOptions
   readonly #basinName: string
   #streamWindowBytes = STREAM_WINDOW_BYTES
@@ -67,9 +67,9 @@ export class ReadConnections {
   #open(): Generation {
     const client = new S2({
       ...this.#options,
-      // Reconnecting is the caller's: the SDK's own attempts are never given back while a stream
-      // is idle.
-      retry: { maxAttempts: 1 },
+      // Reconnecting is the caller's: the SDK's own attempts are never given back while a read
+      // session is idle, and its error after the last one says nothing about an append's first.
+      retry: { maxAttempts: 1, appendRetryPolicy: 'noSideEffects' },
       http2: {
         initialStreamWindowSize: this.#streamWindowBytes,
         connectionWindowSize: CONNECTION_WINDOW_BYTES,

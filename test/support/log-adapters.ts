@@ -1,0 +1,56 @@
+/** Every implementation of the log, for the suites that hold all of them to one contract. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { openEmbeddedLog } from '../../src/log/embedded-log.ts'
+import type { DurableLog } from '../../src/log/log.ts'
+import { findS2Lite, startS2Lite } from './s2-lite.ts'
+
+/** `open` may be called again while the first log is closed, or, except on disk, while it is open. */
+export type LogBackend = { open: () => Promise<DurableLog>; stop: () => Promise<void> }
+export type LogAdapter = { name: string; isMissing: boolean; start: () => Promise<LogBackend> }
+
+export const logAdapters: readonly LogAdapter[] = [
+  {
+    name: 'embedded (memory)',
+    isMissing: false,
+    start: () =>
+      Promise.resolve({
+        open: () => openEmbeddedLog({ location: { kind: 'memory' } }),
+        stop: () => Promise.resolve(),
+      }),
+  },
+  {
+    name: 'embedded (disk)',
+    isMissing: false,
+    start: async () => {
+      const root = await mkdtemp(join(tmpdir(), 'log-contract-'))
+      let opened = 0
+      return {
+        open: () =>
+          openEmbeddedLog({
+            location: { kind: 'directory', path: join(root, `${opened++}`) },
+          }),
+        stop: () => rm(root, { recursive: true }),
+      }
+    },
+  },
+  {
+    name: 's2-lite',
+    isMissing: findS2Lite() === undefined,
+    start: async () => {
+      const { openS2Log } = await import('../../src/log/s2-log.ts')
+      const server = await startS2Lite()
+      return {
+        open: () =>
+          openS2Log({
+            endpoint: server.url,
+            accessToken: 'any',
+            basin: 'log-contract',
+            requestTimeoutMs: 10_000,
+          }),
+        stop: () => server.stop('SIGKILL'),
+      }
+    },
+  },
+]
