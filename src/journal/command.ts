@@ -4,7 +4,7 @@
  * A command looks at a state and says which records it would write and what it would answer. It
  * may be asked again against a newer state: only the journal knows which decision counted.
  */
-import type { AppendRecord } from '../log/log.ts'
+import type { AppendRecord, SeqNum } from '../log/log.ts'
 import type { LogState } from './state.ts'
 
 export type Decision<Answer> =
@@ -20,8 +20,21 @@ export type Decision<Answer> =
   /** Nothing to write; a GatewayError, unless the command itself is broken. */
   | { readonly kind: 'refuse'; readonly error: Error }
 
+/**
+ * Too much for one batch: a group. The last record commits the others, which count for nothing
+ * before it; what the answer is depends on where it stands. The records name no checkpoint.
+ */
+export type GroupDecision<Answer> = {
+  readonly kind: 'group'
+  readonly records: readonly AppendRecord[]
+  readonly answerAt: (last: SeqNum) => Answer
+}
+
 /** `now` is the gateway's clock in ms: for what depends on waiting, never for what is written. */
-export type Command<Life, Answer> = (state: LogState<Life>, now: number) => Decision<Answer>
+export type Command<Life, Answer> = (
+  state: LogState<Life>,
+  now: number,
+) => Decision<Answer> | GroupDecision<Answer>
 
 /** Shorthand for a refusal. */
 export function refuse(error: Error): { kind: 'refuse'; error: Error } {

@@ -1,136 +1,116 @@
 /**
- * Group commit: turns waiting commands into one conditional batch. PURE.
+ * Group commit: turns waiting commands into one conditional batch, or one large command into a
+ * group of them. PURE.
  *
  * Each command is judged against the state that the commands before it would leave. Nothing that
- * was decided here may be answered before the batch it depends on is durable.
+ * was decided here may be answered before the batches it depends on are durable.
  */
 import { RequestError } from '../errors.ts'
-import { LOG_LIMITS, meteredBytes } from '../log/log.ts'
-import type { AppendBatch, AppendRecord } from '../log/log.ts'
+import { LOG_LIMITS } from '../log/log.ts'
+import type { AppendRecord } from '../log/log.ts'
 import { refuse } from './command.ts'
-import type { Command, Decision } from './command.ts'
-import { withOperationId } from './envelope.ts'
+import type { Command, Decision, GroupDecision } from './command.ts'
+import { Draft } from './draft.ts'
+import type { MarkedBatch } from './draft.ts'
+import { composeGroup } from './group.ts'
 import type { LogState, Rules } from './state.ts'
 
-/** What the operation id adds to a batch's first record: 2 bytes, its name and its value. */
-const OPERATION_BYTES = 64
-
 export type Composition = {
-  /** Undefined when no command wants to write. */
-  readonly batch: AppendBatch | undefined
-  /** What each of the first commands came to; the others wait for the next batch. */
+  /**
+   * What to append, in this order: none when no command wants to write, or while another group is
+   * open; several are one group, and each is conditional on the one before.
+   */
+  readonly batches: readonly MarkedBatch[]
+  /** What each of the first commands came to; the others wait for the next composition. */
   readonly decisions: readonly Decision<unknown>[]
 }
 
-type Draft<Life> = {
-  readonly rules: Rules<Life>
-  state: LogState<Life>
-  bytes: number
-  readonly records: AppendRecord[]
+export type ComposeOptions = {
+  readonly now: number
+  /** Unique id by which the batches are recognised in the log. */
+  readonly operation: string
+  /** The gateway: it owns the groups. */
+  readonly owner: string
 }
 
-/**
- * Composes the next batch from the commands that wait, in their order.
- *
- * @param operation unique id by which the batch is recognised in the log
- */
+type Turn<Life> = {
+  readonly rules: Rules<Life>
+  /** Before all of them. */
+  readonly state: LogState<Life>
+  readonly draft: Draft<Life>
+  readonly options: ComposeOptions
+  /** Whether one of the commands before wants to write. */
+  readonly writes: boolean
+}
+
+/** What a command came to; `batches` when it is a group. */
+type Taken = {
+  readonly decision: Decision<unknown>
+  readonly batches?: readonly MarkedBatch[]
+}
+
+/** Composes what is to be written next of the commands that wait, in their order. */
 export function compose<Life>(
   rules: Rules<Life>,
   state: LogState<Life>,
   commands: readonly Command<Life, unknown>[],
-  { now, operation }: { readonly now: number; readonly operation: string },
+  options: ComposeOptions,
 ): Composition {
-  const draft: Draft<Life> = { rules, state, bytes: OPERATION_BYTES, records: [] }
-  if (isCheckpointDue(state)) add(draft, checkpoint(rules, state), now)
+  const draft = Draft.begin(rules, state, options.now)
   const decisions: Decision<unknown>[] = []
+  let writes = false
   for (const command of commands) {
-    const decision = take(command, draft, now)
-    if (decision === undefined) break
+    const taken = take(command, { rules, state, draft, options, writes })
+    if (taken === undefined) break
+    const { decision, batches } = taken
     decisions.push(decision)
-    if (decision.kind === 'write' && decision.alone === true) break
+    if (batches !== undefined) return { batches, decisions }
+    if (decision.kind !== 'write') continue
+    writes = true
+    if (decision.alone === true) break
   }
   // A checkpoint goes with a write, or before the one that does not fit behind it; never alone.
-  const isNeeded = decisions.length === 0 || decisions.some(({ kind }) => kind === 'write')
-  const records = isNeeded ? draft.records : []
-  return { batch: toBatch(state, records, operation), decisions }
-}
-
-/**
- * Whether the next batch begins with a checkpoint: as soon as a page from the last one is full.
- *
- * So one page holds all there is from a checkpoint up to the last batch, and that batch is no
- * longer than a second one: opening a log reads its last record and at most two pages.
- */
-function isCheckpointDue({ incarnation, sinceCheckpoint }: LogState<unknown>): boolean {
-  const { records, bytes } = sinceCheckpoint
-  const { maxBatchRecords, maxBatchBytes } = LOG_LIMITS
-  return incarnation !== undefined && (records >= maxBatchRecords || bytes >= maxBatchBytes)
-}
-
-/** The checkpoint, and behind it the trim of what it stands for: both fit in the batch or none. */
-function checkpoint<Life>(rules: Rules<Life>, state: LogState<Life>): AppendRecord[] {
-  const records = [rules.checkpoint(state)]
-  if (rules.trims) records.push({ kind: 'trim', before: state.nextSeq })
-  return records
+  const isNeeded = writes || (decisions.length === 0 && state.lock === undefined)
+  const batches = isNeeded && !draft.isEmpty ? [draft.toBatch(options.operation)] : []
+  return { batches, decisions }
 }
 
 /** Decides a command and adds its records to the draft; undefined when it waits for the next. */
-function take<Life>(
-  command: Command<Life, unknown>,
-  draft: Draft<Life>,
-  now: number,
-): Decision<unknown> | undefined {
-  const begun = draft.records.length > 0
+function take<Life>(command: Command<Life, unknown>, turn: Turn<Life>): Taken | undefined {
+  const { rules, state, draft, options, writes } = turn
   try {
-    const decision = command(draft.state, now)
-    if (decision.kind !== 'write') return decision
+    const decision = command(draft.state, options.now)
+    if (decision.kind === 'answer' || decision.kind === 'refuse') return { decision }
+    if (state.lock !== undefined) return undefined
+    if (decision.kind === 'group') {
+      return writes ? undefined : takeGroup(rules, state, decision, options)
+    }
+    const begun = !draft.isEmpty
     if (begun && decision.alone === true) return undefined
-    if (add(draft, decision.records, now)) return decision
+    if (draft.add(decision.records)) return { decision }
     // What fits in no batch at all is refused; what does not fit in this one waits.
-    return begun ? undefined : refuse(tooLarge(decision.records))
+    return begun ? undefined : { decision: refuse(tooLarge(decision.records)) }
   } catch (error) {
     // One that breaks fails by itself, and not the others of its batch.
-    return refuse(error instanceof Error ? error : new Error(String(error)))
+    return { decision: refuse(error instanceof Error ? error : new Error(String(error))) }
   }
 }
 
-/** Adds all the records or none; false when they do not fit. */
-function add<Life>(
-  draft: Draft<Life>,
-  records: readonly AppendRecord[],
-  timestamp: number,
-): boolean {
-  const bytes = records.reduce((sum, record) => sum + meteredBytes(record), draft.bytes)
-  const count = draft.records.length + records.length
-  if (count > LOG_LIMITS.maxBatchRecords || bytes > LOG_LIMITS.maxBatchBytes) return false
-  let { state } = draft
-  for (const record of records) {
-    state = draft.rules.apply(state, { ...record, seqNum: state.nextSeq, timestamp })
-  }
-  draft.state = state
-  draft.bytes = bytes
-  draft.records.push(...records)
-  return true
+function takeGroup<Life>(
+  rules: Rules<Life>,
+  state: LogState<Life>,
+  { records, answerAt }: GroupDecision<unknown>,
+  options: ComposeOptions,
+): Taken {
+  const group = composeGroup(rules, state, records, options)
+  // One record that fits in no batch: whoever makes groups cuts them smaller.
+  if (group === undefined) return { decision: refuse(tooLarge(records)) }
+  const { batches, last } = group
+  return { decision: { kind: 'write', records, answer: answerAt(last) }, batches }
 }
 
 function tooLarge(records: readonly AppendRecord[]): RequestError {
   return records.length > LOG_LIMITS.maxBatchRecords
     ? new RequestError('too_many_messages', 'one request holds more messages than can be atomic')
     : new RequestError('payload_too_large', 'the body is larger than one atomic append')
-}
-
-function toBatch(
-  { nextSeq, fencingToken }: LogState<unknown>,
-  records: readonly AppendRecord[],
-  operation: string,
-): AppendBatch | undefined {
-  if (records.length === 0) return undefined
-  const marked = records.findIndex(({ kind }) => kind === 'data')
-  return {
-    records: records.map((record, index) =>
-      index === marked ? withOperationId(record, operation) : record,
-    ),
-    matchSeqNum: nextSeq,
-    fencingToken,
-  }
 }

@@ -9,6 +9,7 @@ import type { AppendRecord, LogRecord, RecordHeader, SeqNum } from '../log/log.t
 const KIND_HEADER = 'ds'
 const CHECKPOINT_HEADER = 'cp'
 const OPERATION_HEADER = 'op'
+const COMMIT_HEADER = 'commit'
 
 /** What every record of ours says about its place: see {@link readCheckpointPointer}. */
 export type RecordContext = {
@@ -58,6 +59,25 @@ export function readOperationId(record: LogRecord): string | undefined {
 export function withOperationId(record: AppendRecord, operation: string): AppendRecord {
   if (record.kind !== 'data') return record
   return { ...record, headers: [...record.headers, [OPERATION_HEADER, operation]] }
+}
+
+/** Adds the id of the group that this record ends: with it all of the group counts. */
+export function withCommit(record: AppendRecord, group: string): AppendRecord {
+  if (record.kind !== 'data') return record
+  return { ...record, headers: [...record.headers, [COMMIT_HEADER, group]] }
+}
+
+/** The id of the group that this record ends, if it ends one. */
+export function readCommit(record: LogRecord): string | undefined {
+  return record.kind === 'data' ? headerValue(record.headers, COMMIT_HEADER) : undefined
+}
+
+/** Names the checkpoint in a record of ours that was written without its context. */
+export function withContext(record: AppendRecord, { checkpoint }: RecordContext): AppendRecord {
+  if (record.kind !== 'data' || checkpoint === undefined) return record
+  const [kind, ...others] = record.headers
+  if (kind === undefined) return record
+  return { ...record, headers: [kind, [CHECKPOINT_HEADER, String(checkpoint)], ...others] }
 }
 
 /** Writes a record of ours. One that carries the whole state has no context to name. */

@@ -7,6 +7,8 @@
 import { invariant } from '../errors.ts'
 import { meteredBytes } from '../log/log.ts'
 import type { AppendRecord, LogRecord, SeqNum } from '../log/log.ts'
+import { foldLock } from './lock.ts'
+import type { Lock } from './lock.ts'
 
 /** What is known of a log, with one `Life` at a time of what its records tell of. */
 export type LogState<Life> = {
@@ -18,6 +20,8 @@ export type LogState<Life> = {
    */
   readonly timestamp: number | undefined
   readonly fencingToken: string
+  /** The group that is being written: until it ends nobody else may write. */
+  readonly lock: Lock | undefined
   /** The latest record that carries the whole state. */
   readonly checkpoint: SeqNum | undefined
   /** The log from that record on: when there is enough, a writer adds a checkpoint. */
@@ -30,7 +34,7 @@ export type LogState<Life> = {
 export type Rules<Life> = {
   /**
    * Folds one record, the next one, into the state. PURE: no clock, only record timestamps. It
-   * begins with {@link step}, takes the token of a `fence`, and passes over what it does not know.
+   * begins with {@link step} or {@link stepLocked}, takes the token of a `fence`, and passes over what it does not know.
    */
   readonly apply: (state: LogState<Life>, record: LogRecord) => LogState<Life>
   /** The record that carries the whole state, but for its place: of the kind `checkpoint`. */
@@ -44,6 +48,7 @@ export const EMPTY_STATE: LogState<never> = {
   nextSeq: 0,
   timestamp: undefined,
   fencingToken: '',
+  lock: undefined,
   checkpoint: undefined,
   sinceCheckpoint: { records: 0, bytes: 0 },
   incarnation: undefined,
@@ -81,9 +86,16 @@ export function step<Life>(state: LogState<Life>, record: LogRecord): LogState<L
   }
 }
 
+/** {@link step} for a kind of log that has groups: they open and end its lock. */
+export function stepLocked<Life>(before: LogState<Life>, record: LogRecord): LogState<Life> {
+  const state = step(before, record)
+  const lock = foldLock(state.lock, record)
+  return lock === state.lock ? state : { ...state, lock }
+}
+
 /**
- * Replaces everything by what a record says that carries the whole state; `state` is after its
- * {@link step}. Only for the kinds that `readCheckpointPointer` takes for such.
+ * Replaces everything by what a record says that carries the whole state, of which an open group
+ * is part only in a checkpoint; `state` is after its {@link step}. Only for the kinds that `readCheckpointPointer` takes for such.
  */
 export function wholeState<Life>(
   state: LogState<Life>,
@@ -94,6 +106,7 @@ export function wholeState<Life>(
   return {
     ...state,
     fencingToken,
+    lock: undefined,
     checkpoint: record.seqNum,
     sinceCheckpoint: { records: 1, bytes: meteredBytes(record) },
     incarnation,

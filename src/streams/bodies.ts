@@ -8,10 +8,12 @@
  */
 import { z } from 'zod'
 import { InvariantError } from '../errors.ts'
+import type { Lock } from '../journal/lock.ts'
 import type { SeqNum } from '../log/log.ts'
 import type { Expiry } from '../protocol/expiry.ts'
 import type { ProducerClaim } from '../protocol/producer.ts'
 import type { Lineage } from './lineage.ts'
+import type { Visible } from './visible.ts'
 
 /** What a client chose when it created the stream. Never changes afterwards. */
 export type StreamConfig = {
@@ -55,6 +57,7 @@ export type Creation = {
 /** The whole state of a stream as a checkpoint stores it; undefined `stream` means none exists. */
 export type Snapshot = {
   readonly fencingToken: string
+  readonly lock?: Lock | undefined
   readonly stream?: StreamSnapshot | undefined
 }
 
@@ -63,6 +66,8 @@ export type StreamSnapshot = Omit<Creation, 'fencingToken'> & {
   readonly dataTail: SeqNum
   readonly lastActivity: number
   readonly lastDataAt: number
+  readonly aborted: Visible['aborted']
+  readonly held?: Visible['held']
   readonly closed: boolean
   readonly closedBy?: ProducerClaim | undefined
   readonly streamSeq?: string | undefined
@@ -81,6 +86,7 @@ const expirySchema: z.ZodType<Expiry> = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('ttl'), seconds: z.int().nonnegative() }),
   z.object({ kind: z.literal('at'), at: z.number(), text: z.string() }),
 ])
+const rangesSchema = z.array(z.tuple([seqNum, seqNum]))
 const segmentSchema = z.object({
   stream: z.string(),
   incarnation: z.string(),
@@ -88,6 +94,7 @@ const segmentSchema = z.object({
   base: seqNum,
   start: seqNum,
   end: seqNum,
+  aborted: rangesSchema.optional(),
 })
 const forkSchema = z.object({
   source: z.string(),
@@ -109,6 +116,9 @@ const deletedSchema = z.object({ v: z.literal(1), fencingToken: z.string() })
 const snapshotSchema = z.object({
   v: z.literal(1),
   fencingToken: z.string(),
+  lock: z
+    .object({ id: z.string(), owner: z.string(), begin: seqNum, openToken: z.string() })
+    .optional(),
   stream: streamSchema
     .extend({
       start: seqNum,
@@ -118,6 +128,9 @@ const snapshotSchema = z.object({
       closed: z.boolean(),
       closedBy: z.object({ id: z.string(), epoch: seqNum, seq: seqNum }).optional(),
       streamSeq: z.string().optional(),
+      // Gateways that knew no groups left these out.
+      aborted: rangesSchema.default([]),
+      held: z.object({ end: seqNum, at: z.number() }).optional(),
       // Gateways that knew no forks left these out.
       retired: z.boolean().default(false),
       references: z
@@ -156,10 +169,10 @@ export function decodeDeletion(body: Uint8Array): { readonly fencingToken: strin
   })
 }
 
-export function encodeSnapshot({ fencingToken, stream }: Snapshot): Uint8Array {
-  if (stream === undefined) return Buffer.from(JSON.stringify({ v: 1, fencingToken }))
+export function encodeSnapshot({ fencingToken, lock, stream }: Snapshot): Uint8Array {
+  if (stream === undefined) return Buffer.from(JSON.stringify({ v: 1, fencingToken, lock }))
   const { config, producers, ...rest } = stream
-  const head = JSON.stringify({ v: 1, fencingToken, stream: { ...rest, ...config } })
+  const head = JSON.stringify({ v: 1, fencingToken, lock, stream: { ...rest, ...config } })
   const lines = producers.map(
     ([id, epoch, lastSeq, activeAt]) => `\n${epoch}:${lastSeq}:${activeAt}:${id}`,
   )
@@ -170,11 +183,11 @@ export function encodeSnapshot({ fencingToken, stream }: Snapshot): Uint8Array {
 export function decodeSnapshot(body: Uint8Array): Snapshot {
   return readable('checkpoint', () => {
     const [head = '', ...lines] = utf8.decode(body).split('\n')
-    const { fencingToken, stream } = snapshotSchema.parse(JSON.parse(head))
-    if (stream === undefined) return { fencingToken }
+    const { fencingToken, lock, stream } = snapshotSchema.parse(JSON.parse(head))
+    if (stream === undefined) return { fencingToken, lock }
     const { contentType: _type, expiry: _expiry, maxProducers: _max, ...rest } = stream
     const producers = lines.map(decodeProducer)
-    return { fencingToken, stream: { ...rest, ...identity(stream), producers } }
+    return { fencingToken, lock, stream: { ...rest, ...identity(stream), producers } }
   })
 }
 

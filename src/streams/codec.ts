@@ -27,12 +27,16 @@ import type { Creation, Snapshot } from './bodies.ts'
 
 const PRODUCER_HEADER = 'producer'
 const STREAM_SEQ_HEADER = 'stream-seq'
+const PIECE_HEADER = 'piece'
 
 /** What an accepted write leaves in the stream's state besides its bytes. */
 export type WriterMark = {
   readonly producer?: ProducerClaim | undefined
   readonly streamSeq?: string | undefined
 }
+
+/** Which part of a message a record has, from 1: a message too large for one record has several. */
+export type Piece = { readonly index: number; readonly count: number }
 
 /** The meaning of one record. */
 export type Entry =
@@ -43,7 +47,12 @@ export type Entry =
       readonly closes: boolean
       /** Written by an S2 client, not by a gateway: never validated. */
       readonly foreign: boolean
+      readonly piece?: Piece | undefined
     }
+  /** Data of an append that goes on in further records: it counts when the last of them does. */
+  | { readonly kind: 'part'; readonly body: Uint8Array; readonly piece?: Piece | undefined }
+  | { readonly kind: 'begin' }
+  | { readonly kind: 'abort' }
   | { readonly kind: 'closed'; readonly mark: WriterMark }
   | { readonly kind: 'created'; readonly creation: Creation }
   | { readonly kind: 'deleted'; readonly fencingToken: string }
@@ -86,8 +95,14 @@ export function decodeRecord(record: LogRecord): Entry {
     case 'data':
     case 'final': {
       const mark = decodeMark(headers)
-      return { kind: 'data', body, mark, closes: kind === 'final', foreign: false }
+      const piece = decodePiece(headers)
+      return { kind: 'data', body, mark, closes: kind === 'final', foreign: false, piece }
     }
+    case 'part':
+      return { kind, body, piece: decodePiece(headers) }
+    case 'begin':
+    case 'abort':
+      return { kind }
     case 'closed':
       return { kind, mark: decodeMark(headers) }
     case 'created':
@@ -125,6 +140,22 @@ export function encodeData(
   closes = false,
 ): AppendRecord {
   return encodeRecord(closes ? 'final' : 'data', body, context, encodeMark(mark))
+}
+
+/** Writes data of an append that goes on; whoever composes the batches adds the context. */
+export function encodePart(body: Uint8Array, piece?: Piece): AppendRecord {
+  return encodeRecord('part', body, undefined, encodePiece(piece))
+}
+
+/** Writes the last data of such an append; `closes` makes it the stream's last. */
+export function encodeEnd(
+  body: Uint8Array,
+  piece: Piece | undefined,
+  mark: WriterMark,
+  closes: boolean,
+): AppendRecord {
+  const headers = [...encodeMark(mark), ...encodePiece(piece)]
+  return encodeRecord(closes ? 'final' : 'data', body, undefined, headers)
 }
 
 /** Writes the record that closes a stream without data. */
@@ -180,6 +211,18 @@ function encodeMark({ producer, streamSeq }: WriterMark): RecordHeader[] {
   if (producer !== undefined) headers.push([PRODUCER_HEADER, formatClaim(producer)])
   if (streamSeq !== undefined) headers.push([STREAM_SEQ_HEADER, streamSeq])
   return headers
+}
+
+function encodePiece(piece: Piece | undefined): RecordHeader[] {
+  return piece === undefined ? [] : [[PIECE_HEADER, `${piece.index}/${piece.count}`]]
+}
+
+function decodePiece(headers: readonly RecordHeader[]): Piece | undefined {
+  const text = headerValue(headers, PIECE_HEADER)
+  if (text === undefined) return undefined
+  const [, index, count] = /^(\d{1,6})\/(\d{1,6})$/.exec(text) ?? []
+  if (index === undefined) throw new InvariantError(`a piece header reads ${JSON.stringify(text)}`)
+  return { index: Number(index), count: Number(count) }
 }
 
 function formatClaim({ id, epoch, seq }: ProducerClaim): string {

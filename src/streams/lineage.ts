@@ -10,6 +10,8 @@ import { invariant } from '../errors.ts'
 import type { SeqNum } from '../log/log.ts'
 import { formatOffset } from '../protocol/offset.ts'
 import type { Offset, Position as WirePosition } from '../protocol/offset.ts'
+import { abortedWithin } from './visible.ts'
+import type { SeqRange } from './visible.ts'
 
 /** A place between two records of a stream, ancestors' records included. */
 export type StreamPosition = number
@@ -25,6 +27,8 @@ export type Segment = {
   readonly base: SeqNum
   readonly start: SeqNum
   readonly end: SeqNum
+  /** Where groups were aborted in it, if any were. */
+  readonly aborted?: readonly SeqRange[] | undefined
 }
 
 /** What an incarnation inherits, oldest part first, and the fork depth of what it adds. */
@@ -106,7 +110,11 @@ export function locate(own: OwnPart, { depth, seqNum }: WirePosition): Located {
 }
 
 /** A stream that can be forked. */
-export type ForkSource = OwnPart & { readonly name: string; readonly incarnation: string }
+export type ForkSource = OwnPart & {
+  readonly name: string
+  readonly incarnation: string
+  readonly aborted: readonly SeqRange[]
+}
 
 /** The lineage of a fork that inherits everything before a position of its source. */
 export function forkAt(source: ForkSource, position: StreamPosition): Lineage {
@@ -115,7 +123,9 @@ export function forkAt(source: ForkSource, position: StreamPosition): Lineage {
   if (position >= 0) {
     invariant(position >= start, 'a position in the own part is not before its start')
     const own = { stream, incarnation, depth: lineage.depth, base, start, end: position }
-    return { depth, segments: [...lineage.segments, own] }
+    const aborted = abortedWithin(source.aborted, start, position)
+    const segment = aborted.length === 0 ? own : { ...own, aborted }
+    return { depth, segments: [...lineage.segments, segment] }
   }
   const segments: Segment[] = []
   let begin = -inheritedLength(lineage)

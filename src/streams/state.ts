@@ -1,6 +1,8 @@
 /** A stream's state as a fold over its log: what each record does to it. PURE. */
 import { Map } from 'immutable'
-import { mapIncarnation, step, wholeState } from '../journal/state.ts'
+import { commits } from '../journal/lock.ts'
+import type { Lock } from '../journal/lock.ts'
+import { mapIncarnation, stepLocked, wholeState } from '../journal/state.ts'
 import type { LogState, Rules } from '../journal/state.ts'
 import type { LogRecord, SeqNum } from '../log/log.ts'
 import type { ProducerClaim, ProducerState } from '../protocol/producer.ts'
@@ -9,24 +11,22 @@ import { decodeRecord, encodeCheckpoint } from './codec.ts'
 import type { Entry } from './codec.ts'
 import { NO_LINEAGE } from './lineage.ts'
 import type { Lineage } from './lineage.ts'
+import { see } from './visible.ts'
+import type { Visible } from './visible.ts'
 
 /** A producer's place, and when its last append was stored (ms, the log's clock). */
 export type KnownProducer = ProducerState & { readonly activeAt: number }
 
 /** One life of a stream, from its creation to its deletion. */
-export type Incarnation = {
+export type Incarnation = Visible & {
   readonly id: string
   /** Offsets before this seq num belong to an earlier incarnation. */
   readonly base: SeqNum
   /** The position before the first data record. */
   readonly start: SeqNum
-  /** The position after the last data record; control records never move it. */
-  readonly dataTail: SeqNum
   readonly config: StreamConfig
   /** Timestamp of the last record that renews a sliding TTL, in ms. */
   readonly lastActivity: number
-  /** Timestamp of the last data record, or of the creation, in ms. */
-  readonly lastDataAt: number
   readonly closed: boolean
   /** The claim of the producer whose append closed the stream. */
   readonly closedBy: ProducerClaim | undefined
@@ -44,13 +44,18 @@ export type StreamState = LogState<Incarnation>
 
 /** How a stream's records are folded. */
 export const STREAM_RULES: Rules<Incarnation> = {
-  apply: (state, record) => applyEntry(step(state, record), decodeRecord(record), record),
+  apply: (before, record) => {
+    const entry = decodeRecord(record)
+    const state = stepLocked(before, record)
+    const seen = mapIncarnation(state, (life) => evolve(life, { lock: before.lock, entry, record }))
+    return applyControl(seen, entry, record)
+  },
   checkpoint: (state) => encodeCheckpoint(snapshot(state)),
   // What is before a checkpoint is the data.
   trims: false,
 }
 
-function applyEntry(state: StreamState, entry: Entry, record: LogRecord): StreamState {
+function applyControl(state: StreamState, entry: Entry, record: LogRecord): StreamState {
   switch (entry.kind) {
     case 'fence':
       return { ...state, fencingToken: entry.token }
@@ -58,18 +63,16 @@ function applyEntry(state: StreamState, entry: Entry, record: LogRecord): Stream
       return wholeState(state, record, entry.creation.fencingToken, born(entry.creation, record))
     case 'deleted':
       return wholeState(state, record, entry.fencingToken, undefined)
-    case 'checkpoint':
-      return wholeState(state, record, entry.snapshot.fencingToken, restore(entry.snapshot))
-    case 'data':
-    case 'closed':
-    case 'touch':
-      return mapIncarnation(state, (incarnation) => evolve(incarnation, entry, record))
+    case 'checkpoint': {
+      const { snapshot } = entry
+      const whole = wholeState(state, record, snapshot.fencingToken, restore(snapshot))
+      return { ...whole, lock: snapshot.lock }
+    }
     case 'retired':
     case 'fork-added':
     case 'fork-removed':
       return mapIncarnation(state, (incarnation) => refer(incarnation, entry, record))
-    case 'trim':
-    case 'unknown':
+    default:
       return state
   }
 }
@@ -83,6 +86,8 @@ function born({ id, base, config, fork }: Creation, { seqNum, timestamp }: LogRe
     config,
     lastActivity: timestamp,
     lastDataAt: timestamp,
+    aborted: [],
+    held: undefined,
     closed: false,
     closedBy: undefined,
     streamSeq: undefined,
@@ -94,21 +99,34 @@ function born({ id, base, config, fork }: Creation, { seqNum, timestamp }: LogRe
   }
 }
 
-function evolve(
-  incarnation: Incarnation,
-  entry: Entry & { kind: 'data' | 'closed' | 'touch' },
-  { seqNum, timestamp }: LogRecord,
-): Incarnation {
-  if (entry.kind === 'touch') return { ...incarnation, lastActivity: timestamp }
+/** A record, and the group that is open before it. */
+type Arrival = {
+  readonly lock: Lock | undefined
+  readonly entry: Entry
+  readonly record: LogRecord
+}
+
+function evolve(incarnation: Incarnation, { lock, entry, record }: Arrival): Incarnation {
+  if (entry.kind === 'touch') return { ...incarnation, lastActivity: record.timestamp }
   // Only an S2 client that ignores the fencing token can write here after closure.
   if (incarnation.closed) return incarnation
+  const seen = see(incarnation, lock, entry, record)
+  // So it is with what others write into an open group: it is data at most.
+  const counts = lock === undefined || commits(lock, record)
+  if (counts && (entry.kind === 'data' || entry.kind === 'closed')) return mark(seen, entry, record)
+  return seen.dataTail === incarnation.dataTail ? seen : { ...seen, lastActivity: seen.lastDataAt }
+}
+
+function mark(
+  incarnation: Incarnation,
+  entry: Entry & { kind: 'data' | 'closed' },
+  { timestamp }: LogRecord,
+): Incarnation {
   const closes = entry.kind === 'closed' || entry.closes
   const { producer, streamSeq } = entry.mark
   return {
     ...incarnation,
-    dataTail: entry.kind === 'data' ? seqNum + 1 : incarnation.dataTail,
     lastActivity: timestamp,
-    lastDataAt: entry.kind === 'data' ? timestamp : incarnation.lastDataAt,
     closed: closes,
     closedBy: closes ? producer : undefined,
     streamSeq: streamSeq ?? incarnation.streamSeq,
@@ -163,11 +181,12 @@ export function oldestProducer(
 }
 
 /** What a checkpoint stores: everything but the position, which is the checkpoint's own. */
-export function snapshot({ fencingToken, incarnation }: StreamState): Snapshot {
-  if (incarnation === undefined) return { fencingToken }
+export function snapshot({ fencingToken, lock, incarnation }: StreamState): Snapshot {
+  if (incarnation === undefined) return { fencingToken, lock }
   const { producers, references, lineage: _lineage, ...rest } = incarnation
   return {
     fencingToken,
+    lock,
     stream: {
       ...rest,
       references: references.toObject(),
@@ -178,12 +197,13 @@ export function snapshot({ fencingToken, incarnation }: StreamState): Snapshot {
 
 function restore({ stream }: Snapshot): Incarnation | undefined {
   if (stream === undefined) return undefined
-  const { closedBy, streamSeq, producers, references, fork, ...rest } = stream
+  const { closedBy, streamSeq, producers, references, fork, held, ...rest } = stream
   return {
     ...rest,
     fork,
     lineage: fork?.lineage ?? NO_LINEAGE,
     references: Map(Object.entries(references)),
+    held,
     closedBy,
     streamSeq,
     producers: Map(

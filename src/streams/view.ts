@@ -2,10 +2,12 @@
 import type { SeqNum } from '../log/log.ts'
 import { expiresAt } from '../protocol/expiry.ts'
 import type { Expiry } from '../protocol/expiry.ts'
+import type { Lock } from '../journal/lock.ts'
 import type { Lineage } from './lineage.ts'
 import type { Incarnation, StreamState } from './state.ts'
+import type { Visible } from './visible.ts'
 
-export type StreamView = {
+export type StreamView = Visible & {
   readonly name: string
   /** Names this life of the stream: in ETags, and to tell one from the next. */
   readonly incarnation: string
@@ -16,11 +18,10 @@ export type StreamView = {
   /** Offsets before this seq num belong to an earlier incarnation. */
   readonly base: SeqNum
   readonly start: SeqNum
-  /** The position after the last data record. */
-  readonly dataTail: SeqNum
   /** The position after the last record of any kind: where following begins. */
   readonly nextSeq: SeqNum
-  readonly lastDataAt: number
+  /** The group that is open there. */
+  readonly lock: Lock | undefined
   readonly closed: boolean
   /** Forks read its data, which then outlives it. */
   readonly hasForks: boolean
@@ -31,11 +32,11 @@ export type StreamView = {
 /** The view of the stream that exists in a state. */
 export function viewOf(
   name: string,
-  { nextSeq }: StreamState,
+  { nextSeq, lock }: StreamState,
   incarnation: Incarnation,
 ): StreamView {
   const { id, config, lastActivity, base, start, dataTail, lastDataAt } = incarnation
-  const { closed, references, lineage } = incarnation
+  const { closed, references, lineage, aborted, held } = incarnation
   const { contentType, expiry } = config
   return {
     name,
@@ -48,6 +49,9 @@ export function viewOf(
     dataTail,
     nextSeq,
     lastDataAt,
+    aborted,
+    held,
+    lock,
     closed,
     hasForks: references.size > 0,
     lineage,

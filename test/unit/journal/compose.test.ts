@@ -29,8 +29,8 @@ const say = (body: string, more = {}) => appendCommand(appendRequest(body, more)
 const run = (
   commands: readonly Command<Incarnation, unknown>[],
   state: StreamState = created(),
-): Composition => compose(STREAM_RULES, state, commands, { now: NOW, operation: 'g-1' })
-const kinds = ({ batch }: Composition): string[] =>
+): Composition => compose(STREAM_RULES, state, commands, { now: NOW, operation: 'g-1', owner: 'g' })
+const kinds = ({ batches: [batch] }: Composition): string[] =>
   (batch?.records ?? []).map((record) => decodeRecord(placed([record])[0]!).kind)
 const outcomes = ({ decisions }: Composition): string[] => decisions.map(({ kind }) => kind)
 
@@ -45,7 +45,10 @@ const due = fold(
 
 describe('compose', () => {
   test('makes one conditional batch of the commands that wait, in their order', () => {
-    const { batch, decisions } = run([say('a'), say('b')])
+    const {
+      batches: [batch],
+      decisions,
+    } = run([say('a'), say('b')])
     expect(batch).toEqual({
       records: [
         {
@@ -56,6 +59,7 @@ describe('compose', () => {
       ],
       matchSeqNum: 2,
       fencingToken: 'o:i1',
+      operation: 'g-1',
     })
     expect(decisions.map((decision) => 'answer' in decision && decision.answer)).toEqual([
       { kind: 'appended', dataTail: 3, depth: 0, closed: false, producer: undefined },
@@ -71,15 +75,15 @@ describe('compose', () => {
       kind: 'refuse',
       error: new StreamClosedError(formatOffset({ depth: 0, seqNum: 5 })),
     })
-    expect(composition.batch?.records).toHaveLength(3)
+    expect(composition.batches[0]?.records).toHaveLength(3)
   })
 
   test('makes no batch when nobody writes', () => {
     expect(run([deleteCommand, say('x')], EMPTY_STATE)).toMatchObject({
-      batch: undefined,
+      batches: [],
       decisions: [{ kind: 'refuse' }, { kind: 'refuse' }],
     })
-    expect(run([])).toEqual({ batch: undefined, decisions: [] })
+    expect(run([])).toEqual({ batches: [], decisions: [] })
   })
 
   test('marks the first record that is no command', () => {
@@ -87,9 +91,9 @@ describe('compose', () => {
       [createCommand({ id: 'i', config: TEXT, body: bytes(''), close: false })],
       EMPTY_STATE,
     )
-    expect(placed(born.batch!.records).map(readOperationId)).toEqual([undefined, 'g-1'])
+    expect(placed(born.batches[0]!.records).map(readOperationId)).toEqual([undefined, 'g-1'])
     const buried = run([deleteCommand])
-    expect(placed(buried.batch!.records).map(readOperationId)).toEqual([
+    expect(placed(buried.batches[0]!.records).map(readOperationId)).toEqual([
       undefined,
       'g-1',
       undefined,
@@ -129,13 +133,13 @@ describe('compose', () => {
   test('holds no more records than one batch may', () => {
     const composition = run(Array.from({ length: 1001 }, () => say('x')))
     expect(composition.decisions).toHaveLength(1000)
-    checkBatch(composition.batch!)
+    checkBatch(composition.batches[0]!)
   })
 
   test('holds no more bytes than one batch may, the operation id among them', () => {
     const command = say('x'.repeat(2000))
     const composition = run(Array.from({ length: 1000 }, () => command))
-    checkBatch(composition.batch!)
+    checkBatch(composition.batches[0]!)
     const one = meteredBytes(encodeData(bytes('x'.repeat(2000)), { checkpoint: 1 }))
     expect(composition.decisions).toHaveLength(Math.floor((LOG_LIMITS.maxBatchBytes - 64) / one))
   })
@@ -167,7 +171,7 @@ describe('compose', () => {
     ])
     expect(outcomes(run([json(1000)], created(JSON_MODE)))).toEqual(['write'])
     expect(run([say('x'.repeat(1024 * 1024)), say('y')])).toMatchObject({
-      batch: { records: [{ body: bytes('y') }] },
+      batches: [{ records: [{ body: bytes('y') }] }],
       decisions: [{ kind: 'refuse', error: { code: 'payload_too_large' } }, { kind: 'write' }],
     })
   })
@@ -176,7 +180,7 @@ describe('compose', () => {
     expect(due.sinceCheckpoint.records).toBe(1000)
     const composition = run([say('x')], due)
     expect(kinds(composition)).toEqual(['checkpoint', 'data'])
-    const [checkpoint, data] = placed(composition.batch!.records, { from: due.nextSeq })
+    const [checkpoint, data] = placed(composition.batches[0]!.records, { from: due.nextSeq })
     expect(decodeRecord(checkpoint!)).toEqual({ kind: 'checkpoint', snapshot: snapshot(due) })
     expect(readOperationId(checkpoint!)).toBe('g-1')
     expect(data).toMatchObject({ headers: [['ds', 'data'], ['cp', String(due.nextSeq)]] }) // prettier-ignore
@@ -185,7 +189,7 @@ describe('compose', () => {
 
   test('writes nothing for those who are refused, due or not', () => {
     const refused = say('a', { contentType: 'text/html' })
-    expect(run([refused], due).batch).toBeUndefined()
+    expect(run([refused], due).batches).toEqual([])
     expect(kinds(run([refused, say('b')], due))).toEqual(['checkpoint', 'data'])
   })
 
@@ -210,7 +214,7 @@ describe('compose', () => {
     const largest = say('x'.repeat(LOG_LIMITS.maxBatchBytes - 200))
     const composition = run([largest, say('y')], due)
     expect([kinds(composition), composition.decisions]).toEqual([['checkpoint'], []])
-    const next = fold(placed(composition.batch!.records, { from: due.nextSeq }), due)
+    const next = fold(placed(composition.batches[0]!.records, { from: due.nextSeq }), due)
     expect(outcomes(run([largest], next))).toEqual(['write'])
   })
 })

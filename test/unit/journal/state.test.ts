@@ -22,6 +22,7 @@ const state: LogState<string> = {
   nextSeq: 4,
   timestamp: 5,
   fencingToken: 't',
+  lock: undefined,
   checkpoint: 1,
   sinceCheckpoint: { records: 3, bytes: 100 },
   incarnation: 'life',

@@ -4,7 +4,7 @@ import type { AppendRecord, DurableLog, LogRecord, SeqNum } from '../../../src/l
 import type { AppendRequest } from '../../../src/protocol/requests.ts'
 import type { StreamConfig } from '../../../src/streams/bodies.ts'
 import { encodeCreated } from '../../../src/streams/codec.ts'
-import type { Command, Decision } from '../../../src/journal/command.ts'
+import type { Command, Decision, GroupDecision } from '../../../src/journal/command.ts'
 import { compose } from '../../../src/journal/compose.ts'
 import { EMPTY_STATE } from '../../../src/journal/state.ts'
 import { STREAM_RULES } from '../../../src/streams/state.ts'
@@ -71,19 +71,21 @@ export function after(
   now: (index: number) => number = () => NOW,
 ): StreamState {
   return commands.reduce((current, command, index) => {
-    const { batch, decisions } = compose(STREAM_RULES, current, [command], {
+    const { batches, decisions } = compose(STREAM_RULES, current, [command], {
       now: now(index),
       operation: 'op',
+      owner: 'g',
     })
     const [decision] = decisions
     if (decision?.kind === 'refuse') throw decision.error
-    const records = batch?.records ?? []
+    const records = batches.flatMap((batch) => batch.records)
     return fold(placed(records, { from: current.nextSeq, timestamp: now(index) }), current)
   }, state)
 }
 
 /** A decision without its records: what the client would hear. */
-export function heard<Answer>(decision: Decision<Answer>): Answer | Error {
+export function heard<Answer>(decision: Decision<Answer> | GroupDecision<Answer>): Answer | Error {
+  if (decision.kind === 'group') throw new Error('a group has no answer yet')
   return decision.kind === 'refuse' ? decision.error : decision.answer
 }
 

@@ -32,6 +32,7 @@ const creation: Creation = {
 const { fencingToken: _token, ...identity } = creation
 const snapshot: Snapshot = {
   fencingToken: 'someone-elses',
+  lock: { id: 'g-7', owner: 'g', begin: 14, openToken: 'o:i1' },
   stream: {
     ...identity,
     config: { ...creation.config, expiry: { kind: 'ttl', seconds: 60 } },
@@ -39,6 +40,8 @@ const snapshot: Snapshot = {
     dataTail: 12,
     lastActivity: NOW + 2,
     lastDataAt: NOW + 1,
+    aborted: [[9, 11]],
+    held: { end: 15, at: NOW + 3 },
     closed: true,
     closedBy: claim,
     streamSeq: 'é\u0001',

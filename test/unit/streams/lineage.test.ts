@@ -21,7 +21,7 @@ const located = (own: OwnPart, position: StreamPosition) => locate(own, wire(own
 
 const source: OwnPart = { lineage: NO_LINEAGE, base: 3, start: 5 }
 const forkOf = (own: OwnPart, position: StreamPosition, start = 2): OwnPart => ({
-  lineage: forkAt({ ...own, name: 's', incarnation: 'i' }, position),
+  lineage: forkAt({ ...own, name: 's', incarnation: 'i', aborted: [] }, position),
   base: start - 1,
   start,
 })

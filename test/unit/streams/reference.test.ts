@@ -111,7 +111,7 @@ describe('a stream with forks', () => {
 
 describe('createCommand of a fork', () => {
   const lineage = forkAt(
-    { name: 's', incarnation: 'i1', lineage: NO_LINEAGE, base: 0, start: 2 },
+    { name: 's', incarnation: 'i1', lineage: NO_LINEAGE, base: 0, start: 2, aborted: [] },
     5,
   )
   const origin = { source: 's', offset: '0_5', subOffset: 0, inheritsExpiry: true, lineage }

@@ -27,6 +27,8 @@ const born: Incarnation = {
   config: TEXT,
   lastActivity: NOW,
   lastDataAt: NOW,
+  aborted: [],
+  held: undefined,
   closed: false,
   closedBy: undefined,
   streamSeq: undefined,

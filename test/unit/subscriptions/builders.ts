@@ -136,6 +136,7 @@ export function turn<Life, Answer>(
   now = NOW,
 ): Turn<Life, Answer> {
   const decision = command(state, now)
+  if (decision.kind === 'group') throw new Error('no subscription writes groups')
   const records = decision.kind === 'write' ? decision.records : []
   return {
     state: folded(rules, state, records, now),

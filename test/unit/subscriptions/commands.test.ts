@@ -426,7 +426,9 @@ describe('a checkpoint', () => {
       const woken = folded(SUBSCRIPTION_RULES, issued, [SUBSCRIPTION_RULES.checkpoint(issued)])
       const rested = { ...woken, sinceCheckpoint: { records: 1, bytes: 0 } }
       const end = doneCommand('L1', 'w1', grown(woken, 2 ** 50))
-      const { batch } = compose(SUBSCRIPTION_RULES, rested, [end], { now: NOW, operation: 'op' })
+      const {
+        batches: [batch],
+      } = compose(SUBSCRIPTION_RULES, rested, [end], { now: NOW, operation: 'op', owner: 'g' })
       const kinds = batch?.records.map((record) =>
         record.kind === 'data' ? record.headers[0]?.[1] : record,
       )
@@ -437,7 +439,9 @@ describe('a checkpoint', () => {
   test('is written with the next command once a page is full', () => {
     const state = { ...begun(WEBHOOK, { a: at(1) }), sinceCheckpoint: { records: 1000, bytes: 0 } }
     const command = advanceCommand('L1', issue({ a: at(2) }))
-    const { batch } = compose(SUBSCRIPTION_RULES, state, [command], { now: NOW, operation: 'op' })
+    const {
+      batches: [batch],
+    } = compose(SUBSCRIPTION_RULES, state, [command], { now: NOW, operation: 'op', owner: 'g' })
     const kinds = batch?.records.map((record) =>
       record.kind === 'data' ? record.headers[0]?.[1] : record,
     )

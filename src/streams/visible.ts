@@ -1,0 +1,79 @@
+/**
+ * What readers may see of a stream, as its records arrive. PURE.
+ *
+ * Data is seen when the data tail has passed it. Inside an open group it stays behind the tail,
+ * whoever wrote it; when the group ends, all of it is seen, or what others wrote in between.
+ */
+import { aborts, commits } from '../journal/lock.ts'
+import type { Lock } from '../journal/lock.ts'
+import type { LogRecord, SeqNum } from '../log/log.ts'
+import type { Entry } from './codec.ts'
+
+/** Seq nums from the first up to, not including, the second. */
+export type SeqRange = readonly [begin: SeqNum, end: SeqNum]
+
+export type Visible = {
+  /** The position after the last data record; control records never move it. */
+  readonly dataTail: SeqNum
+  /** Timestamp of the last data record, or of the creation, in ms. */
+  readonly lastDataAt: number
+  /** Where groups were aborted: the parts in these ranges are no data, in order. */
+  readonly aborted: readonly SeqRange[]
+  /** Data that an S2 client wrote into the open group: it is seen when that ends. */
+  readonly held: { readonly end: SeqNum; readonly at: number } | undefined
+}
+
+/** Whether a part is none of the stream's data because its group was aborted. */
+export function isAborted(aborted: readonly SeqRange[], seqNum: SeqNum): boolean {
+  // There are none, nearly always.
+  return aborted.some(([begin, end]) => seqNum >= begin && seqNum < end)
+}
+
+/** The ranges that lie in a part of the log, at least in part. */
+export function abortedWithin(
+  aborted: readonly SeqRange[],
+  start: SeqNum,
+  end: SeqNum,
+): readonly SeqRange[] {
+  return aborted.filter(([first, last]) => first < end && last > start)
+}
+
+/**
+ * What is visible after a record.
+ *
+ * @param lock the group that is open before it
+ */
+export function see<Seen extends Visible>(
+  seen: Seen,
+  lock: Lock | undefined,
+  entry: Entry,
+  record: LogRecord,
+): Seen {
+  switch (entry.kind) {
+    case 'data':
+    case 'part': {
+      const { seqNum, timestamp } = record
+      const end = seqNum + 1
+      if (lock === undefined || commits(lock, record)) {
+        return { ...seen, dataTail: end, lastDataAt: timestamp, held: undefined }
+      }
+      return entry.kind === 'part' ? seen : { ...seen, held: { end, at: timestamp } }
+    }
+    case 'abort':
+      return lock !== undefined && aborts(lock, record) ? withoutGroup(seen, lock, record) : seen
+    default:
+      return seen
+  }
+}
+
+function withoutGroup<Seen extends Visible>(seen: Seen, { begin }: Lock, { seqNum }: LogRecord) {
+  const { aborted, dataTail, held } = seen
+  const last = aborted.at(-1)
+  // A client that tries again and again leaves one range, as long as nothing else comes between.
+  const merged: readonly SeqRange[] =
+    last !== undefined && dataTail <= last[1]
+      ? [...aborted.slice(0, -1), [last[0], seqNum]]
+      : [...aborted, [begin, seqNum]]
+  if (held === undefined) return { ...seen, aborted: merged }
+  return { ...seen, aborted: merged, dataTail: held.end, lastDataAt: held.at, held: undefined }
+}
