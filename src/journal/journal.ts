@@ -16,9 +16,10 @@ import type { QueuedCommand } from './command-queue.ts'
 import type { Command, Decision } from './command.ts'
 import { compose } from './compose.ts'
 import type { Composition } from './compose.ts'
+import type { MarkedBatch } from './draft.ts'
+import { composeAbort } from './group.ts'
 import { KnownState } from './known-state.ts'
 import { appendSettled } from './settle.ts'
-import type { SettleOptions } from './settle.ts'
 import type { LogState, Rules } from './state.ts'
 import { Turns } from './turns.ts'
 
@@ -35,7 +36,6 @@ export type JournalOptions = {
 const BACKOFF = { firstMs: 50, longestMs: 1000 }
 
 type Outcome = 'done' | 'again' | 'lost'
-type Operation = { readonly operation: string }
 /** A queued command of any log. */
 type Queued = QueuedCommand<never>
 
@@ -128,16 +128,18 @@ export class Journal<Life> {
     let items = this.#queue.first(LOG_LIMITS.maxBatchRecords)
     try {
       const state = othersWentFirst ? await this.refresh() : await this.known()
+      if (state.lock !== undefined) return await this.#unlock(state)
       // Anew: whoever timed out meanwhile was told that nothing was written.
       items = this.#queue.first(LOG_LIMITS.maxBatchRecords)
       let plan = this.#plan(state, items)
-      if (plan.batch === undefined) {
+      if (plan.batches.length === 0) {
         // What writes nothing proves nothing: it is judged by a look that began after it came.
         const latest = await this.refresh()
+        if (latest.lock !== undefined) return await this.#unlock(latest)
         items = items.filter(isUnanswered)
         plan = this.#plan(latest, items)
       }
-      if (plan.batch !== undefined) return await this.#write(plan.batch, plan, items)
+      if (plan.batches.length > 0) return await this.#write(plan, items)
       settleAll(items, plan.decisions)
     } catch (error) {
       failTaken(items, error)
@@ -145,37 +147,50 @@ export class Journal<Life> {
     return 'done'
   }
 
-  #plan(state: LogState<Life>, items: readonly QueuedCommand<Life>[]): Composition & Operation {
-    const operation = nextOperation(this.#options.gatewayId)
-    if (items.length === 0) return { batch: undefined, decisions: [], operation }
+  #plan(state: LogState<Life>, items: readonly QueuedCommand<Life>[]): Composition {
+    if (items.length === 0) return { batches: [], decisions: [] }
+    const { clock, gatewayId: owner } = this.#options
     const commands = items.map(({ command }) => command)
-    const now = this.#options.clock.now()
-    return { ...compose(this.#rules, state, commands, { now, operation }), operation }
+    const options = { now: clock.now(), operation: nextOperation(owner), owner }
+    return compose(this.#rules, state, commands, options)
   }
 
   async #write(
-    batch: AppendBatch,
-    { decisions, operation }: Composition & Operation,
+    { batches, decisions }: Composition,
     items: readonly QueuedCommand<Life>[],
   ): Promise<Outcome> {
     const taken = items.slice(0, decisions.length)
     for (const item of taken) item.phase = 'writing'
     // A batch may hold nothing but the checkpoint that the first command has to wait for.
     const waiting = taken.length > 0 ? taken : items
-    const outcome = await this.#append(batch, {
-      operation,
-      backoff: (attempt) => this.#backoff(attempt),
-      isWanted: () => waiting.some(isUnanswered),
-    })
+    const isWanted = (): boolean => waiting.some(isUnanswered)
+    let outcome: Outcome = 'done'
+    for (const batch of batches) {
+      outcome = await this.#append(batch, isWanted)
+      if (outcome !== 'done') break
+    }
     if (outcome === 'done') settleAll(taken, decisions)
     else for (const item of taken.filter(isUnanswered)) item.phase = 'waiting'
     return outcome
   }
 
-  async #append(batch: AppendBatch, options: SettleOptions): Promise<Outcome> {
+  /** Ends a group that nobody goes on with. */
+  async #unlock(state: LogState<Life>): Promise<Outcome> {
+    // engine
+    const { clock, gatewayId } = this.#options
+    const options = { now: clock.now(), operation: nextOperation(gatewayId) }
+    return this.#append(composeAbort(this.#rules, state, options), () => true)
+  }
+
+  async #append(batch: MarkedBatch, isWanted: () => boolean): Promise<Outcome> {
     const { log, clock } = this.#options
     const begun = clock.now()
-    const settled = await appendSettled(log, this.name, batch, options)
+    const { operation } = batch
+    const settled = await appendSettled(log, this.name, batch, {
+      operation,
+      backoff: (attempt) => this.#backoff(attempt),
+      isWanted,
+    })
     switch (settled.kind) {
       case 'applied':
         this.#turns.won(clock.now() - begun)
