@@ -7,60 +7,113 @@ import type { Command, Decision } from './command.ts'
 export interface QueuedCommand<Life> {
   readonly command: Command<Life, unknown>
   /** `writing` while a batch with its records may be on its way to the log. */
-  phase: 'waiting' | 'writing' | 'answered'
+  readonly phase: 'waiting' | 'writing' | 'answered'
   settle(decision: Decision<unknown>): void
   fail(error: unknown): void
+}
+
+type Item<Life> = QueuedCommand<Life> & {
+  phase: QueuedCommand<Life>['phase']
+  readonly deadline: number
 }
 
 export class CommandQueue<Life> {
   readonly #clock: Clock
   readonly #timeoutMs: number
-  readonly #items = new Set<QueuedCommand<Life>>()
+  /** In the order in which they came, and so in that of their deadlines. */
+  readonly #unanswered = new Set<Item<Life>>()
+  #waiting = new Set<Item<Life>>()
+  #cancelTimer: (() => void) | undefined
 
   constructor(clock: Clock, timeoutMs: number) {
     this.#clock = clock
     this.#timeoutMs = timeoutMs
   }
 
+  /** Whether no command waits to be judged. */
   get isEmpty(): boolean {
-    return this.#items.size === 0
+    return this.#waiting.size === 0
   }
 
-  /** The first that are not answered yet, at most `limit`, in the order in which they came. */
+  /** The first that wait, at most `limit`, in the order in which they came. */
   first(limit: number): readonly QueuedCommand<Life>[] {
     const items: QueuedCommand<Life>[] = []
-    for (const item of this.#items) {
+    for (const item of this.#waiting) {
       if (items.length === limit) break
       items.push(item)
     }
     return items
   }
 
+  /** The first that wait, as many, are on their way to the log from now on. */
+  send(count: number): readonly QueuedCommand<Life>[] {
+    const items: QueuedCommand<Life>[] = []
+    for (const item of this.#waiting) {
+      if (items.length === count) break
+      this.#waiting.delete(item)
+      item.phase = 'writing'
+      items.push(item)
+    }
+    return items
+  }
+
+  /** Those were on their way and are surely not in the log: they wait again, before all others. */
+  takeBack(sent: readonly QueuedCommand<Life>[]): void {
+    const [waiting, back] = [this.#waiting, new Set(sent)]
+    this.#waiting = new Set()
+    for (const item of this.#unanswered) {
+      const isBack = item.phase === 'writing' && back.has(item)
+      if (isBack) item.phase = 'waiting'
+      if (isBack || waiting.has(item)) this.#waiting.add(item)
+    }
+  }
+
   push<Answer>(command: Command<Life, Answer>): Promise<Answer> {
     return new Promise<Answer>((resolve, reject) => {
-      const done = (): void => {
-        item.phase = 'answered'
-        cancelTimer()
-        this.#items.delete(item)
-      }
       const fail = (error: unknown): void => {
-        done()
+        this.#remove(item)
         reject(error instanceof Error ? error : new Error(String(error)))
       }
-      const item: QueuedCommand<Life> = {
+      const item: Item<Life> = {
         command,
         phase: 'waiting',
+        deadline: this.#clock.now() + this.#timeoutMs,
         settle: (decision) => {
           if (decision.kind === 'refuse') return fail(decision.error)
-          done()
+          this.#remove(item)
           // The queue holds commands of all kinds; each gets what its own decision held.
           resolve(decision.answer as Answer)
         },
         fail,
       }
-      const cancelTimer = this.#clock.after(this.#timeoutMs, () => fail(timeout(item)))
-      this.#items.add(item)
+      this.#unanswered.add(item)
+      this.#waiting.add(item)
+      this.#cancelTimer ??= this.#clock.after(this.#timeoutMs, () => this.#expire())
     })
+  }
+
+  #remove(item: Item<Life>): void {
+    item.phase = 'answered'
+    this.#waiting.delete(item)
+    this.#unanswered.delete(item)
+    if (this.#unanswered.size > 0) return
+    this.#cancelTimer?.()
+    this.#cancelTimer = undefined
+  }
+
+  /** One timer for all: it is for the oldest. */
+  #expire(): void {
+    this.#cancelTimer = undefined
+    const now = this.#clock.now()
+    for (const item of this.#unanswered) {
+      const left = item.deadline - now
+      // A clock that was set back must not make anybody wait for longer.
+      if (left > 0 && left <= this.#timeoutMs) {
+        this.#cancelTimer = this.#clock.after(left, () => this.#expire())
+        return
+      }
+      item.fail(timeout(item))
+    }
   }
 }
 

@@ -13,9 +13,10 @@ import type { Command, Decision, GroupDecision } from './command.ts'
 import { Draft } from './draft.ts'
 import type { MarkedBatch } from './draft.ts'
 import { composeGroup } from './group.ts'
+import type { Group } from './group.ts'
 import type { LogState, Rules } from './state.ts'
 
-export type Composition = {
+export type Composition<Life> = {
   /**
    * What to append, in this order: none when no command wants to write, or while another group is
    * open; several are one group, and each is conditional on the one before.
@@ -23,6 +24,8 @@ export type Composition = {
   readonly batches: readonly MarkedBatch[]
   /** What each of the first commands came to; the others wait for the next composition. */
   readonly decisions: readonly Decision<unknown>[]
+  /** The state that they leave, but for the timestamps that only the log gives. */
+  readonly after: LogState<Life>
 }
 
 export type ComposeOptions = {
@@ -43,10 +46,10 @@ type Turn<Life> = {
   readonly writes: boolean
 }
 
-/** What a command came to; `batches` when it is a group. */
-type Taken = {
+/** What a command came to. */
+type Taken<Life> = {
   readonly decision: Decision<unknown>
-  readonly batches?: readonly MarkedBatch[]
+  readonly group?: Group<Life>
 }
 
 /** Composes what is to be written next of the commands that wait, in their order. */
@@ -55,28 +58,28 @@ export function compose<Life>(
   state: LogState<Life>,
   commands: readonly Command<Life, unknown>[],
   options: ComposeOptions,
-): Composition {
+): Composition<Life> {
   const draft = Draft.begin(rules, state, options.now)
   const decisions: Decision<unknown>[] = []
   let writes = false
   for (const command of commands) {
     const taken = take(command, { rules, state, draft, options, writes })
     if (taken === undefined) break
-    const { decision, batches } = taken
+    const { decision, group } = taken
     decisions.push(decision)
-    if (batches !== undefined) return { batches, decisions }
+    if (group !== undefined) return { ...group, decisions }
     if (decision.kind !== 'write') continue
     writes = true
     if (decision.alone === true) break
   }
   // A checkpoint goes with a write, or before the one that does not fit behind it; never alone.
   const isNeeded = writes || (decisions.length === 0 && state.lock === undefined)
-  const batches = isNeeded && !draft.isEmpty ? [draft.toBatch(options.operation)] : []
-  return { batches, decisions }
+  if (!isNeeded || draft.isEmpty) return { batches: [], decisions, after: state }
+  return { batches: [draft.toBatch(options.operation)], decisions, after: draft.after }
 }
 
 /** Decides a command and adds its records to the draft; undefined when it waits for the next. */
-function take<Life>(command: Command<Life, unknown>, turn: Turn<Life>): Taken | undefined {
+function take<Life>(command: Command<Life, unknown>, turn: Turn<Life>): Taken<Life> | undefined {
   const { rules, state, draft, options, writes } = turn
   try {
     const decision = command(draft.state, options.now)
@@ -101,12 +104,11 @@ function takeGroup<Life>(
   state: LogState<Life>,
   { records, answerAt }: GroupDecision<unknown>,
   options: ComposeOptions,
-): Taken {
+): Taken<Life> {
   const group = composeGroup(rules, state, records, options)
   // One record that fits in no batch: whoever makes groups cuts them smaller.
   if (group === undefined) return { decision: refuse(tooLarge(records)) }
-  const { batches, last } = group
-  return { decision: { kind: 'write', records, answer: answerAt(last) }, batches }
+  return { decision: { kind: 'write', records, answer: answerAt(group.last) }, group }
 }
 
 function tooLarge(records: readonly AppendRecord[]): RequestError {

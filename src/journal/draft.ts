@@ -44,6 +44,14 @@ export class Draft<Life> {
     return this.#state
   }
 
+  /** What its batch will leave, but for the timestamps that only the log gives. */
+  get after(): LogState<Life> {
+    if (this.isEmpty) return this.#state
+    const { records, bytes } = this.#state.sinceCheckpoint
+    // The operation id counts too, when it comes to the next checkpoint.
+    return { ...this.#state, sinceCheckpoint: { records, bytes: bytes + OPERATION_BYTES } }
+  }
+
   get isEmpty(): boolean {
     return this.#records.length === 0
   }

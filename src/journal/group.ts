@@ -19,11 +19,12 @@ import { withCommit, withContext } from './envelope.ts'
 import { encodeAbort, encodeBegin, lockToken } from './lock.ts'
 import type { LogState, Rules } from './state.ts'
 
-export type Group = {
+export type Group<Life> = {
   /** Each is conditional on the one before: its place and its fencing token. */
   readonly batches: readonly MarkedBatch[]
   /** Seq num of the record that commits it. */
   readonly last: SeqNum
+  readonly after: LogState<Life>
 }
 
 type GroupOptions = {
@@ -38,13 +39,13 @@ export function composeGroup<Life>(
   state: LogState<Life>,
   records: readonly AppendRecord[],
   { now, operation, owner }: GroupOptions,
-): Group | undefined {
+): Group<Life> | undefined {
   const { fencingToken: openToken } = state
   const batches: MarkedBatch[] = []
   let draft = Draft.begin(rules, state, now)
   const cut = (): void => {
     batches.push(draft.toBatch(`${operation}.${batches.length}`))
-    draft = Draft.begin(rules, draft.state, now)
+    draft = Draft.begin(rules, draft.after, now)
   }
   const put = (fence: string | undefined, record: AppendRecord): boolean => {
     // A record that does not fit may have a checkpoint before it, and that one may be large too.
@@ -64,7 +65,7 @@ export function composeGroup<Life>(
   )
   if (!fit) return undefined
   batches.push(draft.toBatch(`${operation}.${batches.length}`))
-  return { batches, last: draft.state.nextSeq - 1 }
+  return { batches, last: draft.state.nextSeq - 1, after: draft.after }
 }
 
 /**

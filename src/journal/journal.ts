@@ -16,10 +16,12 @@ import type { QueuedCommand } from './command-queue.ts'
 import type { Command, Decision } from './command.ts'
 import { compose } from './compose.ts'
 import type { Composition } from './compose.ts'
-import type { MarkedBatch } from './draft.ts'
+import { Flight } from './flight.ts'
+import type { Load, Loss } from './flight.ts'
 import { composeAbort } from './group.ts'
 import { KnownState } from './known-state.ts'
-import { appendSettled } from './settle.ts'
+import { Lease } from './lease.ts'
+import type { Lock } from './lock.ts'
 import type { LogState, Rules } from './state.ts'
 import { Turns } from './turns.ts'
 
@@ -30,14 +32,23 @@ export type JournalOptions = {
   readonly commandTimeoutMs: number
   /** Unique in the world: prefix of operation ids. */
   readonly gatewayId: string
+  /** A group that another gateway has begun and not gone on with for as long is ended. In ms. */
+  readonly lockLeaseMs?: number | undefined
 }
 
-/** The wait before an append of unknown outcome, or to a missing stream, is tried again. */
+/** The wait before a stream that was missing is created and written to again. */
 const BACKOFF = { firstMs: 50, longestMs: 1000 }
 
-type Outcome = 'done' | 'again' | 'lost'
+/** Longer than an append that has to be tried again, shorter than a command may wait. */
+const LOCK_LEASE_MS = 5000
+/** How often to look whether another gateway's group has ended, in ms. */
+const LOOK_EVERY_MS = 50
+/** A batch that no command waits for. */
+const NOBODY = { items: [], decisions: [], blocked: [] } as const
+
 /** A queued command of any log. */
 type Queued = QueuedCommand<never>
+type Plan<Life> = Composition<Life> & { readonly operation: string }
 
 let operations = 0
 
@@ -49,8 +60,16 @@ export class Journal<Life> {
   readonly #queue: CommandQueue<Life>
   readonly #state: KnownState<Life>
   readonly #turns: Turns
+  readonly #flight: Flight<Life>
   readonly #tasks = new Map<string, Promise<unknown>>()
-  #pumping = false
+  /** The state that the batches in flight will leave. */
+  #ahead: LogState<Life> | undefined
+  /** The latest group that was sent from here, by its operation. */
+  #group: string | undefined
+  readonly #lease: Lease
+  /** How often in a row the log had no such stream. */
+  #missing = 0
+  #isPumping = false
 
   constructor(name: string, rules: Rules<Life>, options: JournalOptions) {
     this.name = name
@@ -59,6 +78,14 @@ export class Journal<Life> {
     this.#state = new KnownState({ log: options.log, name, rules })
     this.#queue = new CommandQueue(options.clock, options.commandTimeoutMs)
     this.#turns = new Turns(options.clock)
+    this.#lease = new Lease(options.clock, options.lockLeaseMs ?? LOCK_LEASE_MS)
+    this.#flight = new Flight<Life>({
+      log: options.log,
+      stream: name,
+      clock: options.clock,
+      onApplied: (load, timestamp, ms) => this.#applied(load, timestamp, ms),
+      onLost: (loads, loss) => this.#lost(loads, loss),
+    })
   }
 
   /** As {@link KnownState.known}: may be behind the tail. */
@@ -105,105 +132,135 @@ export class Journal<Life> {
   }
 
   async #pump(): Promise<void> {
-    if (this.#pumping) return
-    this.#pumping = true
-    let missing = 0
-    while (!this.#queue.isEmpty) {
-      const outcome = await this.#step(await this.#pause())
-      missing = outcome === 'again' ? missing + 1 : 0
-      if (missing > 1) await this.#backoff(missing)
-    }
-    this.#pumping = false
+    if (this.#isPumping) return
+    this.#isPumping = true
+    while (!this.#queue.isEmpty) await this.#step(await this.#turn())
+    this.#isPumping = false
   }
 
-  /** Lets other gateways go first, if it is their turn. Answers whether it was. */
-  async #pause(): Promise<boolean> {
+  /** Waits for the turn of this gateway's next batch. Answers whether others may have had theirs. */
+  async #turn(): Promise<boolean> {
     const ms = this.#turns.takePause()
-    if (ms > 0) await sleep(this.#options.clock, ms)
-    return ms > 0
+    if (ms === 0) {
+      await this.#flight.room()
+      return false
+    }
+    await this.#flight.drained()
+    await sleep(this.#options.clock, ms)
+    return true
   }
 
-  /** Answers the next commands. After `again` and `lost` they are judged anew. */
-  async #step(othersWentFirst: boolean): Promise<Outcome> {
-    let items = this.#queue.first(LOG_LIMITS.maxBatchRecords)
+  /** Judges the commands that wait; sends what they write, or answers them. */
+  async #step(othersWentFirst: boolean): Promise<void> {
+    let items = this.#first()
     try {
-      const state = othersWentFirst ? await this.refresh() : await this.known()
-      if (state.lock !== undefined) return await this.#unlock(state)
+      // With nothing in flight, what is known counts; else what those in flight will leave.
+      const ahead = this.#flight.isEmpty ? undefined : this.#ahead
+      const state = ahead ?? (await (othersWentFirst ? this.refresh() : this.known()))
       // Anew: whoever timed out meanwhile was told that nothing was written.
-      items = this.#queue.first(LOG_LIMITS.maxBatchRecords)
-      let plan = this.#plan(state, items)
-      if (plan.batches.length === 0) {
-        // What writes nothing proves nothing: it is judged by a look that began after it came.
-        const latest = await this.refresh()
-        if (latest.lock !== undefined) return await this.#unlock(latest)
-        items = items.filter(isUnanswered)
-        plan = this.#plan(latest, items)
-      }
-      if (plan.batches.length > 0) return await this.#write(plan, items)
-      settleAll(items, plan.decisions)
+      items = this.#first()
+      const plan = this.#plan(state, items)
+      if (plan.batches.length > 0) this.#send(plan)
+      else if (ahead === undefined) await this.#answer(items)
+      // What they would be told rests on batches that are not durable yet.
+      else await this.#flight.drained()
     } catch (error) {
-      failTaken(items, error)
+      for (const item of items) item.fail(error)
     }
-    return 'done'
   }
 
-  #plan(state: LogState<Life>, items: readonly QueuedCommand<Life>[]): Composition {
-    if (items.length === 0) return { batches: [], decisions: [] }
+  /** What writes nothing proves nothing: it is judged by a look that began after it came. */
+  async #answer(asked: readonly QueuedCommand<Life>[]): Promise<void> {
+    const latest = await this.refresh()
+    const items = asked.filter(({ phase }) => phase === 'waiting')
+    const plan = this.#plan(latest, items)
+    if (plan.batches.length > 0) {
+      this.#send(plan)
+      return
+    }
+    settleAll(items, plan.decisions)
+    const isHeldUp = plan.decisions.length < items.length
+    if (isHeldUp && latest.lock !== undefined) await this.#unlock(latest, latest.lock)
+  }
+
+  #first(): readonly QueuedCommand<Life>[] {
+    return this.#queue.first(LOG_LIMITS.maxBatchRecords)
+  }
+
+  #plan(state: LogState<Life>, items: readonly QueuedCommand<Life>[]): Plan<Life> {
     const { clock, gatewayId: owner } = this.#options
+    const operation = nextOperation(owner)
+    if (items.length === 0) return { batches: [], decisions: [], after: state, operation }
     const commands = items.map(({ command }) => command)
-    const options = { now: clock.now(), operation: nextOperation(owner), owner }
-    return compose(this.#rules, state, commands, options)
+    const options = { now: clock.now(), operation, owner }
+    return { ...compose(this.#rules, state, commands, options), operation }
   }
 
-  async #write(
-    { batches, decisions }: Composition,
-    items: readonly QueuedCommand<Life>[],
-  ): Promise<Outcome> {
-    const taken = items.slice(0, decisions.length)
-    for (const item of taken) item.phase = 'writing'
+  /** Sends what was composed just now for the first commands that wait. */
+  #send({ batches, decisions, operation, after }: Plan<Life>): void {
+    const items = this.#queue.send(decisions.length)
     // A batch may hold nothing but the checkpoint that the first command has to wait for.
-    const waiting = taken.length > 0 ? taken : items
-    const isWanted = (): boolean => waiting.some(isUnanswered)
-    let outcome: Outcome = 'done'
-    for (const batch of batches) {
-      outcome = await this.#append(batch, isWanted)
-      if (outcome !== 'done') break
-    }
-    if (outcome === 'done') settleAll(taken, decisions)
-    else for (const item of taken.filter(isUnanswered)) item.phase = 'waiting'
-    return outcome
+    const blocked = items.length === 0 ? this.#queue.first(1) : []
+    const last = batches.length - 1
+    const loads = batches.map((batch, index) =>
+      index === last ? { batch, items, decisions, blocked } : { batch, ...NOBODY },
+    )
+    this.#ahead = after
+    if (last > 0) this.#group = operation
+    this.#flight.send(loads, { isContended: this.#turns.isContended })
   }
 
-  /** Ends a group that nobody goes on with. */
-  async #unlock(state: LogState<Life>): Promise<Outcome> {
-    // engine
+  /** Waits for another gateway's group to get on, or ends one that nobody goes on with. */
+  async #unlock(state: LogState<Life>, lock: Lock): Promise<void> {
     const { clock, gatewayId } = this.#options
-    const options = { now: clock.now(), operation: nextOperation(gatewayId) }
-    return this.#append(composeAbort(this.#rules, state, options), () => true)
+    // Nothing is in flight: a group of our own is one that was given up.
+    const patienceMs = lock.id === this.#group ? 0 : this.#lease.left(lock, state.nextSeq)
+    if (patienceMs > 0) return sleep(clock, Math.min(patienceMs, LOOK_EVERY_MS))
+    const operation = nextOperation(gatewayId)
+    const batch = composeAbort(this.#rules, state, { now: clock.now(), operation })
+    const load = { batch, ...NOBODY, blocked: this.#queue.first(1) }
+    this.#flight.send([load], { isContended: true })
+    await this.#flight.drained()
   }
 
-  async #append(batch: MarkedBatch, isWanted: () => boolean): Promise<Outcome> {
+  async #applied(
+    { batch, items, decisions }: Load<Life>,
+    timestamp: number | undefined,
+    ms: number,
+  ): Promise<void> {
+    this.#missing = 0
+    this.#turns.won(ms)
+    await this.#follow(batch, timestamp)
+    settleAll(items, decisions)
+  }
+
+  async #lost(loads: readonly Load<Life>[], loss: Loss): Promise<void> {
+    const items = loads.flatMap((load) => load.items)
+    try {
+      await this.#learn(loads[0]?.batch, loss)
+      this.#queue.takeBack(items)
+    } catch (error) {
+      for (const item of items) item.fail(error)
+      for (const item of loads.flatMap((load) => load.blocked)) item.fail(certain(error))
+    }
+    void this.#pump()
+  }
+
+  /** Learns why a batch is not in the log. Throws when nobody can say whether it is. */
+  async #learn(batch: AppendBatch | undefined, loss: Loss): Promise<void> {
     const { log, clock } = this.#options
-    const begun = clock.now()
-    const { operation } = batch
-    const settled = await appendSettled(log, this.name, batch, {
-      operation,
-      backoff: (attempt) => this.#backoff(attempt),
-      isWanted,
-    })
-    switch (settled.kind) {
-      case 'applied':
-        this.#turns.won(clock.now() - begun)
-        await this.#follow(batch, settled.timestamp)
-        return 'done'
+    switch (loss.kind) {
+      case 'failed':
+        throw loss.error
       case 'missing':
         this.#state.reset()
-        if (batch.matchSeqNum === 0) await log.createStream(this.name)
-        return 'again'
+        this.#missing += 1
+        if (this.#missing > 1) await sleep(clock, backoffMs(clock, this.#missing, BACKOFF))
+        return batch?.matchSeqNum === 0 ? log.createStream(this.name) : undefined
       case 'conflict':
+        this.#missing = 0
         this.#turns.lost()
-        await this.#state.learn(batch, settled.conflict)
-        return 'lost'
+        return batch && this.#state.learn(batch, loss.conflict)
     }
   }
 
@@ -221,12 +278,6 @@ export class Journal<Life> {
       // The batch stands whatever this look finds, and the next one will find it.
     }
   }
-
-  /** Waits a random time below a bound that doubles with each attempt, so that rivals spread. */
-  #backoff(attempt: number): Promise<void> {
-    const { clock } = this.#options
-    return sleep(clock, backoffMs(clock, attempt, BACKOFF))
-  }
 }
 
 function nextOperation(gatewayId: string): string {
@@ -234,21 +285,11 @@ function nextOperation(gatewayId: string): string {
   return `${gatewayId}-${operations.toString(36)}`
 }
 
-function isUnanswered({ phase }: Queued): boolean {
-  return phase !== 'answered'
+/** What an error of a batch means to a command that was not in it. */
+function certain(error: unknown): unknown {
+  return error instanceof AppendOutcomeUnknownError ? new LogUnavailableError(error) : error
 }
 
 function settleAll(items: readonly Queued[], decisions: readonly Decision<unknown>[]): void {
   decisions.forEach((decision, index) => items[index]?.settle(decision))
-}
-
-/** Those that were not part of the failed batch get their own try, unless there was no batch. */
-function failTaken(items: readonly Queued[], error: unknown): void {
-  const taken = items.filter(({ phase }) => phase === 'writing')
-  for (const item of taken) item.fail(error)
-  if (taken.length > 0) return
-  // Of these nothing was on its way, whatever became of a checkpoint before them.
-  const certain =
-    error instanceof AppendOutcomeUnknownError ? new LogUnavailableError(error) : error
-  for (const item of items) item.fail(certain)
 }

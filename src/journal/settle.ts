@@ -25,6 +25,12 @@ import { readOperationId } from './envelope.ts'
 /** The operation id stands on a batch's first record that is no command: among its first three. */
 const PLACE_LIMITS = { maxRecords: 3, maxBytes: LOG_LIMITS.maxBatchBytes }
 
+/**
+ * Further attempts while the log can't be reached: some seconds, as S2 needs to start again or to
+ * let go of a rate limit. In a longer outage clients must not wait for nothing.
+ */
+const MAX_UNREACHED = 6
+
 export type Settled =
   /** `timestamp` is undefined when only the log can tell. */
   | { readonly kind: 'applied'; readonly timestamp: number | undefined }
@@ -35,6 +41,8 @@ export type Settled =
 
 export type SettleOptions = {
   readonly operation: string
+  /** The first attempt, if it was made already. */
+  readonly attempt?: Promise<AppendAck> | undefined
   /** Waits before each further attempt. */
   readonly backoff: (attempt: number) => Promise<void>
   /** Whether anybody still waits for the outcome. */
@@ -44,7 +52,7 @@ export type SettleOptions = {
 /**
  * Appends the batch and finds out what became of it.
  *
- * @throws LogUnavailableError the log was not reached; nothing was written
+ * @throws LogUnavailableError the log was not reached, not for some seconds; nothing was written
  * @throws AppendOutcomeUnknownError the record that would tell is gone, or nobody waits any more:
  *   an append that its client has given up must not be written an hour later
  */
@@ -54,52 +62,59 @@ export async function appendSettled(
   batch: AppendBatch,
   options: SettleOptions,
 ): Promise<Settled> {
-  try {
-    return applied(await log.append(stream, batch))
-  } catch (error) {
-    const certain = withoutEffect(error)
-    if (certain !== undefined) return certain
-    if (!(error instanceof AppendOutcomeUnknownError)) throw error
-  }
+  const place: Place = { log, stream, batch, operation: options.operation }
+  /** Whether a copy of it may be anywhere. */
+  let isAbroad = false
   for (let attempt = 0; ; attempt += 1) {
+    try {
+      const made = attempt === 0 ? options.attempt : undefined
+      return applied(await (made ?? log.append(stream, batch)))
+    } catch (error) {
+      const settled = isAbroad ? await settleRefusal(error, place) : withoutEffect(error)
+      if (settled !== undefined) return settled
+      isAbroad ||= error instanceof AppendOutcomeUnknownError
+      if (!isAbroad && attempt === MAX_UNREACHED) throw error
+    }
     await options.backoff(attempt)
-    if (!options.isWanted()) throw new AppendOutcomeUnknownError(new Error('given up'))
-    const settled = await tryAgain(log, stream, batch, options)
-    if (settled !== undefined) return settled
+    if (!options.isWanted()) throw givenUp(isAbroad)
   }
 }
 
-/** The same batch once more, now that a copy of it may be anywhere. Undefined: still not clear. */
-async function tryAgain(
-  log: DurableLog,
-  stream: string,
-  batch: AppendBatch,
-  { operation }: SettleOptions,
-): Promise<Settled | undefined> {
-  try {
-    return applied(await log.append(stream, batch))
-  } catch (error) {
-    if (error instanceof AppendConflictError) {
-      return whose(log, stream, batch, { operation, conflict: error.conflict })
-    }
-    if (error instanceof LogStreamMissingError) {
-      // Nobody has created it, most likely. Any other stream was there when the first copy left,
-      // and what became of that copy is lost with it.
-      if (batch.matchSeqNum === 0) return { kind: 'missing' }
-      throw new AppendOutcomeUnknownError(error)
-    }
-    if (isTransient(error)) return undefined
-    throw error
+function givenUp(isAbroad: boolean): Error {
+  const cause = new Error('given up')
+  return isAbroad ? new AppendOutcomeUnknownError(cause) : new LogUnavailableError(cause)
+}
+
+type Place = {
+  readonly log: DurableLog
+  readonly stream: string
+  readonly batch: AppendBatch
+  readonly operation: string
+}
+
+/** What a refusal means now that a copy may be anywhere. Undefined: still not clear. */
+async function settleRefusal(error: unknown, place: Place): Promise<Settled | undefined> {
+  if (error instanceof AppendConflictError) return whose(place, error.conflict)
+  if (error instanceof LogStreamMissingError) {
+    // Nobody has created it, most likely. Any other stream was there when the first copy left,
+    // and what became of that copy is lost with it.
+    if (place.batch.matchSeqNum === 0) return { kind: 'missing' }
+    throw new AppendOutcomeUnknownError(error)
   }
+  if (isTransient(error)) return undefined
+  throw error
 }
 
 function applied({ timestamp }: AppendAck): Settled {
   return { kind: 'applied', timestamp }
 }
 
+/** What the only copy says that was sent. Undefined: it is not clear, or did not get there. */
 function withoutEffect(error: unknown): Settled | undefined {
   if (error instanceof AppendConflictError) return { kind: 'conflict', conflict: error.conflict }
-  return error instanceof LogStreamMissingError ? { kind: 'missing' } : undefined
+  if (error instanceof LogStreamMissingError) return { kind: 'missing' }
+  if (isTransient(error)) return undefined
+  throw error
 }
 
 function isTransient(error: unknown): boolean {
@@ -108,10 +123,8 @@ function isTransient(error: unknown): boolean {
 
 /** Whose batch took the place of ours? Undefined when that can't be read now. */
 async function whose(
-  log: DurableLog,
-  stream: string,
-  batch: AppendBatch,
-  { operation, conflict }: { readonly operation: string; readonly conflict: AppendConflict },
+  { log, stream, batch, operation }: Place,
+  conflict: AppendConflict,
 ): Promise<Settled | undefined> {
   const found = await readPlace(log, stream, batch.matchSeqNum)
   if (found === 'unreadable') return undefined

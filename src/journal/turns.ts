@@ -9,8 +9,10 @@
  */
 import type { Clock } from '../clock.ts'
 
-/** Batches without a pause of a gateway that knows of nobody else: a pause is about 2 appends. */
+/** How long a gateway that knows of nobody else goes on without a pause, in appends. */
 const LONGEST_STREAK = 16
+/** How long a pause is, in appends. */
+const PAUSE = 2
 /** How long after a conflict rivals are reckoned with, in ms. */
 const CONTENDED_MS = 1000
 /** Before any append was timed: about one of s2-lite. In ms. */
@@ -23,7 +25,7 @@ const WEIGHT = 0.2
 export class Turns {
   readonly #clock: Clock
   #appendMs = FIRST_APPEND_MS
-  #streak = 0
+  #busySince = -Infinity
   #endedAt = -Infinity
   #contendedUntil = -Infinity
 
@@ -31,28 +33,34 @@ export class Turns {
     this.#clock = clock
   }
 
+  /** Whether another gateway was first lately: what is sent ahead of an answer is in vain then. */
+  get isContended(): boolean {
+    return this.#clock.now() < this.#contendedUntil
+  }
+
   /** A batch of ours was first; it took so many ms. */
   won(ms: number): void {
-    this.#streak += 1
     this.#endedAt = this.#clock.now()
     this.#appendMs += WEIGHT * (Math.min(ms, LONGEST_APPEND_MS) - this.#appendMs)
   }
 
   /** Another gateway was first. */
   lost(): void {
-    this.#streak = 0
     this.#contendedUntil = this.#clock.now() + CONTENDED_MS
   }
 
   /** How long to wait before the next batch, in ms. A pause that is taken ends a streak. */
   takePause(): number {
     const now = this.#clock.now()
-    const pauseMs = 2 * this.#appendMs
-    if (now < this.#contendedUntil) return this.#clock.random() * pauseMs
+    const pauseMs = PAUSE * this.#appendMs
+    if (this.isContended) {
+      this.#busySince = now
+      return this.#clock.random() * pauseMs
+    }
     // Whoever had nothing to write for as long has let others go first already.
-    if (now - this.#endedAt >= pauseMs) this.#streak = 0
-    if (this.#streak < LONGEST_STREAK) return 0
-    this.#streak = 0
+    if (now - this.#endedAt >= pauseMs) this.#busySince = now
+    if (now - this.#busySince < LONGEST_STREAK * this.#appendMs) return 0
+    this.#busySince = now + pauseMs
     return pauseMs
   }
 }

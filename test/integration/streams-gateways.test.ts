@@ -7,10 +7,12 @@ import { describe, expect, test } from 'vitest'
 import {
   AppendOutcomeUnknownError,
   LogUnavailableError,
+  ProducerGapError,
   StreamClosedError,
   StreamNotFoundError,
 } from '../../src/errors.ts'
 import { openEmbeddedLog } from '../../src/log/embedded-log.ts'
+import type { AppendSession } from '../../src/log/log.ts'
 import type { AppendRequest } from '../../src/protocol/requests.ts'
 import { StreamService } from '../../src/streams/service.ts'
 import { FlakyLog, NO_FAULTS, seededRandom } from '../support/flaky-log.ts'
@@ -20,6 +22,11 @@ const STREAM = 'chaos'
 const GATEWAYS = 3
 const SEEDS = process.env['SEED'] === undefined ? range(60) : [Number(process.env['SEED'])]
 const FAULTS = { unavailable: 0.05, lostAnswer: 0.08, lostRequest: 0.05, late: 0.08, delayMs: 10 }
+/** A log that is some way off, and all is well. */
+const NETWORK = { ...NO_FAULTS, delayMs: 20 }
+
+/** What a client goes on after. */
+const REFUSALS = [LogUnavailableError, StreamNotFoundError, ProducerGapError]
 
 type Result = 'acked' | 'unknown' | 'refused'
 /** One append as its client saw it, in virtual time; `tail` as acknowledged. */
@@ -31,16 +38,37 @@ type Attempt = {
   readonly tail: number
 }
 
+/** Counts the appends of sessions that are on their way at the same time. */
+class CountingLog extends FlakyLog {
+  mostInFlight = 0
+  #inFlight = 0
+
+  override openAppendSession(stream: string): AppendSession {
+    const session = super.openAppendSession(stream)
+    return {
+      get isOpen() {
+        return session.isOpen
+      },
+      append: async (batch) => {
+        this.#inFlight += 1
+        this.mostInFlight = Math.max(this.mostInFlight, this.#inFlight)
+        return session.append(batch).finally(() => (this.#inFlight -= 1))
+      },
+      close: () => session.close(),
+    }
+  }
+}
+
 class World {
   readonly clock: ManualClock
   readonly random: () => number
-  readonly log: FlakyLog
+  readonly log: CountingLog
   readonly gateways: readonly StreamService[]
   readonly attempts: Attempt[] = []
   readonly background: unknown[] = []
   #instant = 0
 
-  private constructor(log: FlakyLog, clock: ManualClock, random: () => number) {
+  private constructor(log: CountingLog, clock: ManualClock, random: () => number) {
     this.clock = clock
     this.random = random
     this.log = log
@@ -65,7 +93,7 @@ class World {
     const clock = new ManualClock({ random })
     const now = (): number => clock.now()
     const inner = await openEmbeddedLog({ location: { kind: 'memory' }, now })
-    return new World(new FlakyLog(inner, NO_FAULTS, { clock, random }), clock, random)
+    return new World(new CountingLog(inner, NO_FAULTS, { clock, random }), clock, random)
   }
 
   /** Orders events that happen at the same millisecond. */
@@ -84,23 +112,25 @@ class World {
   }
 
   /** Appends once through any gateway and notes what the client learnt. */
-  async append(text: string, more: Partial<AppendRequest> = {}): Promise<Result | 'closed'> {
+  async append(
+    text: string,
+    more: Partial<AppendRequest> = {},
+    gateway = this.any(),
+  ): Promise<Result | 'closed'> {
     const begun = this.instant()
     const note = (result: Result, tail = 0): Result => {
       this.attempts.push({ text, result, begun, ended: this.instant(), tail })
       return result
     }
     try {
-      const answer = await this.any().append(STREAM, request(text, more))
+      const answer = await gateway.append(STREAM, request(text, more))
       return note('acked', answer.kind === 'appended' ? answer.dataTail : 0)
     } catch (error) {
       if (error instanceof AppendOutcomeUnknownError) return note('unknown')
       note('refused')
       if (error instanceof StreamClosedError) return 'closed'
-      if (error instanceof LogUnavailableError || error instanceof StreamNotFoundError) {
-        return 'refused'
-      }
-      throw error
+      if (!REFUSALS.some((kind) => error instanceof kind)) throw error
+      return 'refused'
     }
   }
 
@@ -191,24 +221,61 @@ async function runSeed(seed: number, scenario: (world: World) => Promise<void>):
   await world.clock.runUntil(scenario(world))
 }
 
+type Habits = {
+  /** Where it sends to; anywhere by default. */
+  readonly gateway?: StreamService | undefined
+  readonly pauseMs?: number
+}
+
 /** Retries every message until it is certain, as an idempotent producer does. */
-async function idempotentProducer(world: World, id: string, messages: number): Promise<void> {
+async function idempotentProducer(
+  world: World,
+  id: string,
+  messages: number,
+  { gateway, pauseMs = 20 }: Habits = {},
+): Promise<void> {
   for (const seq of range(messages)) {
     for (;;) {
-      const result = await world.append(`${id}/${seq}`, { producer: { id, epoch: 0, seq } })
+      const producer = { id, epoch: 0, seq }
+      const result = await world.append(`${id}/${seq}`, { producer }, gateway)
       if (result === 'acked') break
       if (result === 'closed') return
       await world.pause(30)
     }
-    await world.pause(20)
+    await world.pause(pauseMs)
   }
 }
 
+/** As {@link idempotentProducer}, with several messages on their way at a time. */
+async function pipeliningProducer(
+  world: World,
+  id: string,
+  messages: number,
+  habits: Habits,
+): Promise<void> {
+  const window = range(4)
+  const send = async (lane: number): Promise<void> => {
+    for (let seq = lane; seq < messages; seq += window.length) {
+      const producer = { id, epoch: 0, seq }
+      while ((await world.append(`${id}/${seq}`, { producer }, habits.gateway)) !== 'acked') {
+        await world.pause(30)
+      }
+      await world.pause(habits.pauseMs ?? 20)
+    }
+  }
+  await Promise.all(window.map(send))
+}
+
 /** Never retries. */
-async function plainProducer(world: World, id: string, messages: number): Promise<void> {
+async function plainProducer(
+  world: World,
+  id: string,
+  messages: number,
+  pauseMs = 20,
+): Promise<void> {
   for (const seq of range(messages)) {
     if ((await world.append(`${id}/${seq}`)) === 'closed') return
-    await world.pause(20)
+    await world.pause(pauseMs)
   }
 }
 
@@ -282,6 +349,34 @@ describe('gateways over one flaky log', () => {
       const idempotent = contents.records.filter(({ text }) => text.startsWith('idempotent'))
       expect(idempotent).toHaveLength(3 * 12)
       expect(contents.closed).toBe(false)
+    }),
+  )
+
+  test.each(SEEDS)('keep what they acknowledged while one is busy (seed %i)', (seed) =>
+    runSeed(seed, async (world) => {
+      await world.create()
+      // Many append through one gateway and hardly rest, so that its batches are sent one behind
+      // the other; in time other gateways come between them.
+      world.log.faults = NETWORK
+      const [gateway, other] = world.gateways
+      const late = async (run: () => Promise<void>): Promise<void> => {
+        await new Promise<void>((resolve) => void world.clock.after(300, resolve))
+        world.log.faults = { ...FAULTS, delayMs: NETWORK.delayMs }
+        await run()
+      }
+      await Promise.all([
+        ...range(3).map((n) => pipeliningProducer(world, `busy-${n}`, 80, { gateway, pauseMs: 8 })),
+        late(() => plainProducer(world, 'plain', 5, 400)),
+        late(() => idempotentProducer(world, 'rival', 5, { gateway: other, pauseMs: 400 })),
+        reader(world, 10),
+      ])
+      const contents = (await world.agreed())!
+      expectStored(world, contents)
+      expectRealTimeOrder(world)
+      expectProducerOrder(contents)
+      const idempotent = contents.records.filter(({ text }) => !text.startsWith('plain'))
+      expect(idempotent).toHaveLength(3 * 80 + 5)
+      expect(world.log.mostInFlight).toBeGreaterThan(1)
     }),
   )
 

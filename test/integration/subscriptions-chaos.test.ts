@@ -7,7 +7,7 @@
 import { describe, expect, test } from 'vitest'
 import { GatewayError } from '../../src/errors.ts'
 import { openEmbeddedLog } from '../../src/log/embedded-log.ts'
-import type { DurableLog } from '../../src/log/log.ts'
+import type { AppendSession, DurableLog } from '../../src/log/log.ts'
 import { StreamService } from '../../src/streams/service.ts'
 import { SubscriptionError } from '../../src/subscriptions/errors.ts'
 import { parseProgress, parseSubscription } from '../../src/subscriptions/requests.ts'
@@ -90,15 +90,18 @@ class Wire {
   readonly log: DurableLog
   isCut = false
   readonly #clock: ManualClock
+  readonly #inner: DurableLog
   #cutOffUntil = 0
 
   constructor(log: DurableLog, clock: ManualClock) {
     this.#clock = clock
+    this.#inner = log
     this.log = new Proxy(log, {
       get: (target, property) => {
         const value: unknown = Reflect.get(target, property)
         if (typeof value !== 'function') return value
         if (property === 'openReadSession') return value.bind(target) as unknown
+        if (property === 'openAppendSession') return (stream: string) => this.#openAppends(stream)
         return async (...args: unknown[]): Promise<unknown> => {
           await this.#passed()
           const answer: unknown = await value.apply(target, args)
@@ -111,6 +114,22 @@ class Wire {
 
   cutOff(ms: number): void {
     this.#cutOffUntil = this.#clock.now() + ms
+  }
+
+  #openAppends(stream: string): AppendSession {
+    const session = this.#inner.openAppendSession(stream)
+    return {
+      get isOpen() {
+        return session.isOpen
+      },
+      append: async (batch) => {
+        await this.#passed()
+        const ack = await session.append(batch)
+        await this.#passed()
+        return ack
+      },
+      close: () => session.close(),
+    }
   }
 
   async #passed(): Promise<void> {

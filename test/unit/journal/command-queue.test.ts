@@ -46,10 +46,45 @@ describe('CommandQueue', () => {
     const { clock, queue: waiting } = queue()
     const answer = waiting.push(command)
     const item = waiting.first(1)[0]!
-    item.phase = phase
+    if (phase === 'writing') waiting.send(1)
     clock.advance(100)
     await expect(answer).rejects.toBeInstanceOf(kind)
     expect([item.phase, waiting.isEmpty]).toEqual(['answered', true])
+  })
+
+  test('hands out those that are sent to nobody else, until they are taken back', () => {
+    const { queue: waiting } = queue()
+    for (let n = 0; n < 5; n += 1) void waiting.push(command)
+    const all = waiting.first(5)
+    const [first, second] = [waiting.send(2), waiting.send(1)]
+    expect([first, second]).toEqual([all.slice(0, 2), all.slice(2, 3)])
+    expect(waiting.first(5)).toEqual(all.slice(3))
+    waiting.takeBack([...first, ...second])
+    expect(waiting.first(5)).toEqual(all)
+  })
+
+  test('takes back none that is answered meanwhile', () => {
+    const { queue: waiting } = queue()
+    for (let n = 0; n < 3; n += 1) void waiting.push(command)
+    const sent = waiting.send(2)
+    sent[0]!.settle({ kind: 'answer', answer: 'meanwhile' })
+    const last = waiting.first(1)[0]!
+    waiting.takeBack(sent)
+    expect(waiting.first(5)).toEqual([sent[1], last])
+  })
+
+  test('times out each at its own time, with one timer', async () => {
+    const { clock, queue: waiting } = queue()
+    const outcomes: number[] = []
+    const late = () => outcomes.push(clock.now())
+    const begun = clock.now()
+    void waiting.push(command).catch(late)
+    clock.advance(30)
+    void waiting.push(command).catch(late)
+    expect(clock.timers).toBe(1)
+    await clock.advanceAsync(1000)
+    expect(outcomes).toEqual([begun + 100, begun + 130])
+    expect(clock.timers).toBe(0)
   })
 
   test('answers once: what comes after is nothing', async () => {

@@ -29,10 +29,12 @@ const say = (body: string, more = {}) => appendCommand(appendRequest(body, more)
 const run = (
   commands: readonly Command<Incarnation, unknown>[],
   state: StreamState = created(),
-): Composition => compose(STREAM_RULES, state, commands, { now: NOW, operation: 'g-1', owner: 'g' })
-const kinds = ({ batches: [batch] }: Composition): string[] =>
+): Composition<Incarnation> =>
+  compose(STREAM_RULES, state, commands, { now: NOW, operation: 'g-1', owner: 'g' })
+const kinds = ({ batches: [batch] }: Composition<Incarnation>): string[] =>
   (batch?.records ?? []).map((record) => decodeRecord(placed([record])[0]!).kind)
-const outcomes = ({ decisions }: Composition): string[] => decisions.map(({ kind }) => kind)
+const outcomes = ({ decisions }: Composition<Incarnation>): string[] =>
+  decisions.map(({ kind }) => kind)
 
 /** A stream whose last checkpoint is a whole page ago. */
 const due = fold(
@@ -83,7 +85,7 @@ describe('compose', () => {
       batches: [],
       decisions: [{ kind: 'refuse' }, { kind: 'refuse' }],
     })
-    expect(run([])).toEqual({ batches: [], decisions: [] })
+    expect(run([])).toMatchObject({ batches: [], decisions: [] })
   })
 
   test('marks the first record that is no command', () => {

@@ -98,7 +98,6 @@ describe('appendSettled', () => {
     ['an acknowledgement', [{ append: ack }], applied(NOW)],
     ['a conflict', [{ append: conflict(seqNum) }], refused(seqNum)],
     ['a missing stream', [{ append: missing }], { kind: 'missing' }],
-    ['a log that was not reached', [{ append: unavailable }], unavailable],
     ['a broken batch', [{ append: new InvalidAppendError('x') }], new InvalidAppendError('x')],
   ])('takes %s at its word', async (_name, steps, outcome) => {
     expect(await settle(steps)).toEqual({ outcome, waits: [] })
@@ -171,6 +170,28 @@ describe('appendSettled', () => {
     expect(await settle(steps)).toEqual({ outcome: applied(NOW + 7), waits: [0, 1, 2, 3] })
   })
 
+  test('tries again for a while when the log was not reached', async () => {
+    const steps = Array.from({ length: 6 }, (): Step => ({ append: unavailable }))
+    const waits = [0, 1, 2, 3, 4, 5]
+    const last = async (step: Step) => settle([...steps, step])
+    expect(await last({ append: ack })).toEqual({ outcome: applied(NOW), waits })
+    expect(await last({ append: conflict(seqNum) })).toEqual({ outcome: refused(seqNum), waits })
+    // In an outage nobody must wait for nothing.
+    expect(await last({ append: unavailable })).toEqual({ outcome: unavailable, waits })
+  })
+
+  test('begins with an attempt that was made already', async () => {
+    const { log, appends } = scripted([{ append: conflict(seqNum) }, { read: theirs }])
+    const options = {
+      operation: 'mine',
+      attempt: Promise.reject(unknown),
+      backoff: () => Promise.resolve(),
+      isWanted: () => true,
+    }
+    expect(await appendSettled(log, STREAM, batch, options)).toEqual(refused(seqNum))
+    expect(appends).toEqual([batch])
+  })
+
   test('knows a tombstone that trimmed itself by its token', async () => {
     const steps = again({ append: conflict(token('d:8')) }, { read: [] })
     expect(await settle(steps, tombstone)).toEqual({ outcome: applied(undefined), waits: [0] })
@@ -191,14 +212,17 @@ describe('appendSettled', () => {
     })
   })
 
-  test('never writes what nobody waits for any more', async () => {
-    const { log, left } = scripted([{ append: unknown }])
+  test.each([
+    [unknown, AppendOutcomeUnknownError],
+    [unavailable, LogUnavailableError],
+  ])('never writes what nobody waits for any more: %s', async (error, told) => {
+    const { log, left } = scripted([{ append: error }])
     const outcome = appendSettled(log, STREAM, batch, {
       operation: 'mine',
       backoff: () => Promise.resolve(),
       isWanted: () => false,
     })
-    await expect(outcome).rejects.toBeInstanceOf(AppendOutcomeUnknownError)
+    await expect(outcome).rejects.toBeInstanceOf(told)
     expect(left).toEqual([])
   })
 })

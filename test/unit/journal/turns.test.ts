@@ -86,62 +86,91 @@ const lone = () => {
   const clock = new ManualClock({ now: 0 })
   return { clock, turns: new Turns(clock) }
 }
-const win = (turns: Turns, times: number, ms = APPEND_MS): void => {
-  for (let time = 0; time < times; time += 1) turns.won(ms)
+
+/** One batch after the other without a rest, each as slow as is said. */
+const win = ({ clock, turns }: ReturnType<typeof lone>, times: number, ms = APPEND_MS): number => {
+  let pauses = 0
+  for (let time = 0; time < times; time += 1) {
+    if (turns.takePause() > 0) pauses += 1
+    clock.advance(ms)
+    turns.won(ms)
+  }
+  return pauses
 }
 
 describe('Turns', () => {
-  test('let a writer that is alone go on without a pause for a streak, and then pause once', () => {
-    const { turns } = lone()
-    const pauses = Array.from({ length: 2 * STREAK + 1 }, () => {
-      turns.won(APPEND_MS)
-      return turns.takePause() > 0
-    })
-    const isLast = (_: unknown, index: number) => (index + 1) % STREAK === 0
-    expect(pauses).toEqual(Array.from(pauses, isLast))
+  test('let a writer that is alone go on for a streak, and then pause once', () => {
+    const writer = lone()
+    win(writer, 100)
+    const before = writer.clock.now()
+    expect(win(writer, 10 * STREAK)).toBeGreaterThanOrEqual(8)
+    expect(win(lone(), STREAK)).toBe(0)
+    expect(writer.clock.now() - before).toBe(10 * STREAK * APPEND_MS)
+  })
+
+  test('count a streak in time, however many batches are in flight', () => {
+    const { clock, turns } = lone()
+    const batches = (count: number) =>
+      Array.from({ length: count }, () => {
+        clock.advance(APPEND_MS / 8)
+        turns.won(APPEND_MS)
+        return turns.takePause()
+      }).filter((pause) => pause > 0)
+    batches(100)
+    const [pauses, expected] = [batches(8 * 8 * STREAK).length, 8]
+    expect(Math.abs(pauses - expected)).toBeLessThanOrEqual(1)
   })
 
   test('take a time without anything to write for the pause', () => {
-    const { clock, turns } = lone()
-    win(turns, STREAK)
-    clock.advance(2 * APPEND_MS + 1)
-    expect(turns.takePause()).toBe(0)
-    win(turns, STREAK)
-    clock.advance(APPEND_MS)
-    expect(turns.takePause()).toBeGreaterThan(0)
+    const writer = lone()
+    win(writer, 100)
+    writer.clock.advance(2 * APPEND_MS + 1)
+    expect(win(writer, STREAK)).toBe(0)
+    expect(win(writer, 2)).toBe(1)
   })
 
   test('pause for about two appends, as they have been lately', () => {
-    const { turns } = lone()
-    win(turns, 100, 30)
-    expect(turns.takePause()).toBeCloseTo(60)
-    win(turns, 100, 3)
-    expect(turns.takePause()).toBeCloseTo(6)
+    const pauseAfter = (ms: number): number => {
+      const { clock, turns } = lone()
+      for (;;) {
+        const pause = turns.takePause()
+        if (pause > 0 && clock.now() > 100 * ms) return pause
+        clock.advance(ms)
+        turns.won(ms)
+      }
+    }
+    expect(pauseAfter(30)).toBeCloseTo(60)
+    expect(pauseAfter(3)).toBeCloseTo(6)
   })
 
   test('take no outage for the time of an append', () => {
-    const { turns } = lone()
-    win(turns, 100, 60_000)
+    const { clock, turns } = lone()
+    for (let time = 0; time < 100; time += 1) turns.won(60_000)
+    turns.lost()
+    clock.advance(CONTENDED_MS - 1)
     expect(turns.takePause()).toBeLessThanOrEqual(400)
   })
 
   test.each([0, 0.25, 0.999])('pause by chance after a conflict: %d', (random) => {
     const clock = new ManualClock({ now: 0, random: () => random })
     const turns = new Turns(clock)
-    win(turns, 100)
+    for (let time = 0; time < 100; time += 1) turns.won(APPEND_MS)
     turns.lost()
     expect(turns.takePause()).toBeCloseTo(random * 2 * APPEND_MS)
     clock.advance(CONTENDED_MS - 1)
-    expect(turns.takePause()).toBeCloseTo(random * 2 * APPEND_MS)
+    expect([turns.takePause(), turns.isContended]).toEqual([
+      expect.closeTo(random * 2 * APPEND_MS),
+      true,
+    ])
   })
 
   test('reckon with nobody once the last conflict is long over', () => {
-    const { clock, turns } = lone()
-    turns.lost()
-    expect(turns.takePause()).toBeGreaterThan(0)
-    clock.advance(CONTENDED_MS)
-    win(turns, STREAK - 1)
-    expect(turns.takePause()).toBe(0)
+    const writer = lone()
+    writer.turns.lost()
+    expect(writer.turns.takePause()).toBeGreaterThan(0)
+    writer.clock.advance(CONTENDED_MS)
+    expect(writer.turns.isContended).toBe(false)
+    expect(win(writer, STREAK / 2)).toBe(0)
   })
 
   test.each([2, 3, 5, 8])('give each of %i rivals about its share', async (count) => {

@@ -1,0 +1,159 @@
+/**
+ * The batches of one log that are on their way to it, each counting on those before it. They are
+ * settled in order: once one is not in the log, those behind it can't be either, as they were sent
+ * behind it in the same session, and get there only if all before them did.
+ */
+import { backoffMs, sleep } from '../clock.ts'
+import type { Clock } from '../clock.ts'
+import type { AppendAck, AppendConflict, DurableLog } from '../log/log.ts'
+import type { QueuedCommand } from './command-queue.ts'
+import type { Decision } from './command.ts'
+import type { MarkedBatch } from './draft.ts'
+import { Sender } from './sender.ts'
+import { appendSettled } from './settle.ts'
+
+/** A batch, and the commands that it answers once it is durable. */
+export type Load<Life> = {
+  readonly batch: MarkedBatch
+  readonly items: readonly QueuedCommand<Life>[]
+  readonly decisions: readonly Decision<unknown>[]
+  /** Commands that can only be judged once it is durable. */
+  readonly blocked: readonly QueuedCommand<Life>[]
+}
+
+/** Why a batch is not in the log. */
+export type Loss =
+  | { readonly kind: 'conflict'; readonly conflict: AppendConflict }
+  | { readonly kind: 'missing' }
+  /** The log was not reached, or what became of the batch is not known. */
+  | { readonly kind: 'failed'; readonly error: unknown }
+
+export type FlightOptions<Life> = {
+  readonly log: DurableLog
+  readonly stream: string
+  readonly clock: Clock
+  /** The first of those in flight is durable; it took so many ms. */
+  readonly onApplied: (load: Load<Life>, timestamp: number | undefined, ms: number) => Promise<void>
+  /** The first is not in the log, and so neither are the others. Never rejects. */
+  readonly onLost: (loads: readonly Load<Life>[], loss: Loss) => Promise<void>
+}
+
+/** Most batches in flight: 200 a second, which is what S2 takes for a stream, 40 ms away. */
+const MAX_IN_FLIGHT = 8
+/** Between two batches while one is in flight, in ms: the next one has more to carry. */
+const GAP_MS = 5
+/** The wait before an append of unknown outcome is tried again. */
+const BACKOFF = { firstMs: 50, longestMs: 1000 }
+
+type Slot<Life> = { readonly load: Load<Life>; sent?: Sent }
+type Sent = { readonly at: number; readonly attempt: Promise<AppendAck> }
+
+export class Flight<Life> {
+  readonly #options: FlightOptions<Life>
+  readonly #sender: Sender
+  /** Those that were sent come first. */
+  readonly #slots: Slot<Life>[] = []
+  #sent = 0
+  #lastSentAt = -Infinity
+  #isSettling = false
+  #watchers: (() => void)[] = []
+
+  constructor(options: FlightOptions<Life>) {
+    this.#options = options
+    this.#sender = new Sender(options.log, options.stream, options.clock)
+  }
+
+  /** Whether all that was sent is settled, and what followed from it is done. */
+  get isEmpty(): boolean {
+    return !this.#isSettling
+  }
+
+  /** Sends batches behind those in flight. `isContended`: nothing should be sent behind them. */
+  send(loads: readonly Load<Life>[], { isContended }: { readonly isContended: boolean }): void {
+    for (const load of loads) this.#slots.push({ load })
+    this.#fill(isContended ? 'unary' : 'any')
+    if (!this.#isSettling) void this.#settleAll()
+  }
+
+  /** Resolves when there is room for another batch: at once if there is. */
+  async room(): Promise<void> {
+    while (!this.isEmpty) {
+      const gapMs = this.#lastSentAt + GAP_MS - this.#options.clock.now()
+      const hasRoom = this.#slots.length < MAX_IN_FLIGHT && this.#sender.isPipelined
+      if (hasRoom && this.#slots.length > 0 && gapMs <= 0) return
+      await this.#change(hasRoom && gapMs > 0 ? gapMs : undefined)
+    }
+  }
+
+  /** Resolves when {@link isEmpty}. */
+  async drained(): Promise<void> {
+    while (!this.isEmpty) await this.#change()
+  }
+
+  #change(timeoutMs?: number): Promise<void> {
+    return new Promise((resolve) => {
+      if (timeoutMs !== undefined) this.#options.clock.after(timeoutMs, resolve)
+      this.#watchers.push(resolve)
+    })
+  }
+
+  /** Sends what waits for its turn, as far as it may be sent before the others are durable. */
+  #fill(mode: 'unary' | 'any'): void {
+    for (const slot of this.#slots.slice(this.#sent, MAX_IN_FLIGHT)) {
+      if (this.#sent > 0 && !this.#sender.isPipelined) return
+      const isLong = this.#slots.length > 1
+      const attempt = this.#sender.send(slot.load.batch, isLong ? 'session' : mode)
+      // It is awaited when its turn comes, which may be after it has failed.
+      attempt.catch(() => undefined)
+      slot.sent = { at: this.#options.clock.now(), attempt }
+      this.#lastSentAt = slot.sent.at
+      this.#sent += 1
+    }
+  }
+
+  async #settleAll(): Promise<void> {
+    this.#isSettling = true
+    for (let first = this.#slots[0]; first !== undefined; first = this.#slots[0]) {
+      await this.#settle(first)
+      this.#fill('any')
+      this.#isSettling = this.#slots.length > 0
+      const watchers = this.#watchers
+      this.#watchers = []
+      for (const notify of watchers) notify()
+    }
+  }
+
+  async #settle({ load, sent }: Slot<Life>): Promise<void> {
+    const { log, stream, clock, onApplied, onLost } = this.#options
+    let loss: Loss
+    try {
+      const settled = await appendSettled(log, stream, load.batch, {
+        operation: load.batch.operation,
+        attempt: sent?.attempt,
+        backoff: (attempt) => sleep(clock, backoffMs(clock, attempt, BACKOFF)),
+        isWanted: () => this.#slots.some(isWanted),
+      })
+      if (settled.kind === 'applied') {
+        this.#slots.shift()
+        this.#sent -= 1
+        const now = clock.now()
+        await onApplied(load, settled.timestamp, now - (sent?.at ?? now))
+        return
+      }
+      loss = settled
+    } catch (error) {
+      loss = { kind: 'failed', error }
+    }
+    const lost = this.#slots.splice(0)
+    this.#sent = 0
+    this.#sender.close()
+    await onLost(
+      lost.map((slot) => slot.load),
+      loss,
+    )
+  }
+}
+
+function isWanted({ load: { items, blocked } }: Slot<never>): boolean {
+  return [...items, ...blocked].some(({ phase }) => phase !== 'answered')
+}
