@@ -24,6 +24,8 @@ const RECORD_PREFIX = 3
 const UINT48_BYTES = 6
 const RECORD_KEY_BYTES = 1 + 2 * UINT48_BYTES
 
+const TRIM_BYTES = 8
+
 const KIND_CODES = { data: 0, fence: 1, trim: 2 } as const
 
 /** A stream as it is kept: the id its record keys begin with, and its state. */
@@ -89,19 +91,35 @@ export function decodeStream(value: Buffer): StoredStream {
  * of headers, each name and value with its length before it, and the body up to the end.
  */
 export function encodeRecord(record: LogRecord): Buffer {
-  const head = Buffer.allocUnsafe(1 + UINT48_BYTES)
-  head.writeUInt8(KIND_CODES[record.kind], 0)
-  head.writeUIntBE(record.timestamp, 1, UINT48_BYTES)
+  const start = 1 + UINT48_BYTES
+  const value = Buffer.allocUnsafe(start + contentBytes(record))
+  value.writeUInt8(KIND_CODES[record.kind], 0)
+  value.writeUIntBE(record.timestamp, 1, UINT48_BYTES)
   switch (record.kind) {
     case 'fence':
-      return Buffer.concat([head, Buffer.from(record.token, 'utf8')])
-    case 'trim': {
-      const before = Buffer.allocUnsafe(8)
-      before.writeBigUInt64BE(BigInt(record.before))
-      return Buffer.concat([head, before])
-    }
+      value.write(record.token, start, 'utf8')
+      break
+    case 'trim':
+      value.writeBigUInt64BE(BigInt(record.before), start)
+      break
     case 'data':
-      return Buffer.concat([head, ...encodeHeaders(record.headers), record.body])
+      value.set(record.body, writeHeaders(record.headers, value, start))
+  }
+  return value
+}
+
+/** The length of what follows a record's timestamp. */
+function contentBytes(record: LogRecord): number {
+  switch (record.kind) {
+    case 'fence':
+      return Buffer.byteLength(record.token)
+    case 'trim':
+      return TRIM_BYTES
+    case 'data': {
+      let bytes = varintBytes(record.headers.length) + record.body.length
+      for (const [name, value] of record.headers) bytes += textBytes(name) + textBytes(value)
+      return bytes
+    }
   }
 }
 
@@ -125,13 +143,21 @@ export function decodeRecord(seqNum: SeqNum, value: Buffer): LogRecord {
   }
 }
 
-function encodeHeaders(headers: readonly RecordHeader[]): Buffer[] {
-  const parts = [encodeVarint(headers.length)]
-  for (const text of headers.flat()) {
-    const bytes = Buffer.from(text, 'utf8')
-    parts.push(encodeVarint(bytes.length), bytes)
-  }
-  return parts
+/** Writes the headers and returns where they end. */
+function writeHeaders(headers: readonly RecordHeader[], value: Buffer, start: number): number {
+  let end = writeVarint(headers.length, value, start)
+  for (const [name, text] of headers) end = writeText(text, value, writeText(name, value, end))
+  return end
+}
+
+function writeText(text: string, value: Buffer, start: number): number {
+  const end = writeVarint(Buffer.byteLength(text), value, start)
+  return end + value.write(text, end, 'utf8')
+}
+
+function textBytes(text: string): number {
+  const bytes = Buffer.byteLength(text)
+  return varintBytes(bytes) + bytes
 }
 
 function decodeHeaders(value: Buffer, start: number): { headers: RecordHeader[]; end: number } {
@@ -155,10 +181,17 @@ function decodeHeaders(value: Buffer, start: number): { headers: RecordHeader[];
 }
 
 /** Seven bits a byte, the lowest first; all bytes but the last have the high bit set. */
-function encodeVarint(number: number): Buffer {
-  const bytes: number[] = []
+function writeVarint(number: number, value: Buffer, start: number): number {
+  let end = start
   let rest = number
-  for (; rest >= 0x80; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 0x80)
-  bytes.push(rest)
-  return Buffer.from(bytes)
+  for (; rest >= 0x80; rest = Math.floor(rest / 128)) {
+    end = value.writeUInt8((rest % 128) | 0x80, end)
+  }
+  return value.writeUInt8(rest, end)
+}
+
+function varintBytes(number: number): number {
+  let bytes = 1
+  for (let rest = number; rest >= 0x80; rest = Math.floor(rest / 128)) bytes += 1
+  return bytes
 }
