@@ -55,35 +55,37 @@ const EXPOSED = [
 /** Browsers keep a preflight for at most two hours, some for less. */
 const PREFLIGHT_MAX_AGE_S = 7200
 
-const SECURITY_HEADERS = {
+const EXPOSED_HEADERS = EXPOSED.join(', ')
+
+/** What every response carries, also those that are given before any hook could run. */
+export const BROWSER_HEADERS: Readonly<Record<string, string>> = {
   'x-content-type-options': 'nosniff',
   'cross-origin-resource-policy': 'cross-origin',
   // Whatever answers without a class of its own must not be stored.
   'cache-control': 'no-store',
-}
-
-/** What every response carries, for answers that are given before any hook could run. */
-export const BROWSER_HEADERS: Readonly<Record<string, string>> = {
-  ...SECURITY_HEADERS,
   'access-control-allow-origin': '*',
-  'access-control-expose-headers': EXPOSED.join(', '),
+  'access-control-expose-headers': EXPOSED_HEADERS,
 }
 
 export async function registerBrowser(app: FastifyInstance): Promise<void> {
   app.addHook('onRequest', (request, reply, done) => {
-    void reply.headers(SECURITY_HEADERS)
+    void reply.headers(BROWSER_HEADERS)
     if (request.method === 'OPTIONS' && pathOf(request).startsWith(STREAM_PREFIX)) {
       void reply.header('allow', STREAM_METHODS)
     }
     done()
   })
-  await app.register(cors, {
-    origin: '*',
-    methods: ['GET', 'HEAD', 'PUT', 'POST', 'DELETE'],
-    allowedHeaders: ALLOWED,
-    exposedHeaders: EXPOSED,
-    maxAge: PREFLIGHT_MAX_AGE_S,
-    // An OPTIONS that is no preflight is a question too, and not an error.
-    strictPreflight: false,
+  // In a scope of its own, with no route but that for OPTIONS: what it would do for each other
+  // request are the headers above.
+  await app.register(async (preflights) => {
+    await preflights.register(cors, {
+      origin: '*',
+      methods: ['GET', 'HEAD', 'PUT', 'POST', 'DELETE'],
+      allowedHeaders: ALLOWED,
+      exposedHeaders: EXPOSED_HEADERS,
+      maxAge: PREFLIGHT_MAX_AGE_S,
+      // An OPTIONS that is no preflight is a question too, and not an error.
+      strictPreflight: false,
+    })
   })
 }
