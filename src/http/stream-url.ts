@@ -11,8 +11,9 @@ const ORIGIN = /^https?:\/\/[^/?#]*/i
 
 /** The path of the request as sent, not decoded. */
 export function pathOf({ url }: FastifyRequest): string {
-  const [path = ''] = url.replace(ORIGIN, '').split('?', 1)
-  return path
+  const target = url.startsWith('/') ? url : url.replace(ORIGIN, '')
+  const query = target.indexOf('?')
+  return query === -1 ? target : target.slice(0, query)
 }
 
 /**

@@ -47,7 +47,7 @@ export function essence(contentType: string): string {
  * same, and the conformance suite expects `application/json; charset=utf-8` to be JSON mode.
  */
 export function sameContentType(a: string, b: string): boolean {
-  return essence(a) === essence(b)
+  return a === b || essence(a) === essence(b)
 }
 
 /** Tells whether a stream of this type is in JSON mode (PROTOCOL §9.1). `+json` types are not. */

@@ -28,11 +28,22 @@ export const PRODUCER_SEQ = 'Producer-Seq'
 export const PRODUCER_EXPECTED_SEQ = 'Producer-Expected-Seq'
 export const PRODUCER_RECEIVED_SEQ = 'Producer-Received-Seq'
 
+/** Every request is asked for most of the names above: they are turned once. */
+const lowerCaseNames = new Map<string, string>()
+
+function inLowerCase(name: string): string {
+  const known = lowerCaseNames.get(name)
+  if (known !== undefined) return known
+  const lowerCase = name.toLowerCase()
+  lowerCaseNames.set(name, lowerCase)
+  return lowerCase
+}
+
 /** A request's headers as Node hands them out: names in lower case, values as latin1 text. */
 export type RequestHeaders = Readonly<Record<string, string | string[] | undefined>>
 
 /**
- * Reads a header that may be given once.
+ * Reads a header that may be given once. `name` is one that we know, never one that was sent.
  *
  * Node joins most repeated headers with `, ` before we see them; the grammar of each header then
  * decides. An array is a repetition it could not join.
@@ -40,7 +51,7 @@ export type RequestHeaders = Readonly<Record<string, string | string[] | undefin
  * @throws RequestError `invalid_header`
  */
 export function singleHeader(headers: RequestHeaders, name: string): string | undefined {
-  const value = headers[name.toLowerCase()]
+  const value = headers[inLowerCase(name)]
   if (Array.isArray(value)) throw new RequestError('invalid_header', `${name} is given twice`)
   return value
 }
@@ -51,6 +62,6 @@ export function singleHeader(headers: RequestHeaders, name: string): string | un
  * Every other value counts as absent and is never an error (PROTOCOL §4.1).
  */
 export function parseStreamClosed(headers: RequestHeaders): boolean {
-  const value = headers[STREAM_CLOSED.toLowerCase()]
+  const value = headers[inLowerCase(STREAM_CLOSED)]
   return typeof value === 'string' && value.toLowerCase() === 'true'
 }

@@ -63,6 +63,7 @@ function decode(raw: string): string {
   if (raw === '') throw invalid('a stream has a name')
   // Node gives the bytes of a URL as latin1: beyond ASCII they would be decoded as other text.
   if (!/^[\x21-\x7e]+$/.test(raw)) throw invalid('a stream URL is percent-encoded ASCII')
+  if (!raw.includes('%')) return raw
   try {
     return decodeURIComponent(raw)
   } catch {

@@ -37,7 +37,7 @@ export const writeRoutes: FastifyPluginCallback<Options> = (app, { streams }, do
     const stored = answer.kind === 'appended' && append.body.length > 0
     return reply
       .code(stored && append.producer !== undefined ? 200 : 204)
-      .headers({ ...position(answer), ...producerHeaders(answer) })
+      .headers(standing(answer))
       .send()
   })
 
@@ -70,13 +70,18 @@ function isPlain(coding: string | undefined, plain: string): boolean {
 
 type Tail = { readonly dataTail: number; readonly depth: number; readonly closed: boolean }
 
-function position(answer: Tail): Record<string, string> {
-  const { dataTail: seqNum, depth } = answer
-  const headers = { [STREAM_NEXT_OFFSET]: formatOffset({ depth, seqNum }) }
-  return answer.closed ? { ...headers, [STREAM_CLOSED]: 'true' } : headers
+function position({ dataTail: seqNum, depth, closed }: Tail): Record<string, string> {
+  const headers: Record<string, string> = { [STREAM_NEXT_OFFSET]: formatOffset({ depth, seqNum }) }
+  if (closed) headers[STREAM_CLOSED] = 'true'
+  return headers
 }
 
-function producerHeaders({ producer }: AppendAnswer): Record<string, string> {
-  if (producer === undefined) return {}
-  return { [PRODUCER_EPOCH]: String(producer.epoch), [PRODUCER_SEQ]: String(producer.seq) }
+/** Where the stream ends now, and where its producer stands, if there is one. */
+function standing(answer: AppendAnswer): Record<string, string> {
+  const headers = position(answer)
+  const { producer } = answer
+  if (producer === undefined) return headers
+  headers[PRODUCER_EPOCH] = String(producer.epoch)
+  headers[PRODUCER_SEQ] = String(producer.seq)
+  return headers
 }
