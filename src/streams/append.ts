@@ -59,8 +59,10 @@ export function appendCommand(request: AppendRequest): Command<Incarnation, Appe
     if (mismatch !== undefined) return refuse(mismatch)
     const { producer } = request
     if (producer !== undefined) {
-      const verdict = judgeProducer(producer, stream.producers.get(producer.id))
-      const decided = fromVerdict(verdict, producer, stream) ?? checkRoom(producer, stream, now)
+      const known = stream.producers.get(producer.id)
+      const decided =
+        fromVerdict(judgeProducer(producer, known), producer, stream) ??
+        (known === undefined ? checkRoom(stream, now) : undefined)
       if (decided !== undefined) return decided
     }
     if (isRegression(request, stream)) return refuse(new StreamSeqRegressionError())
@@ -125,11 +127,10 @@ function fromVerdict(
 
 /** A new producer pushes out the one silent longest, but never one that may still retry. */
 function checkRoom(
-  { id }: ProducerClaim,
   { producers, config }: Incarnation,
   now: number,
 ): Decision<AppendAnswer> | undefined {
-  if (producers.has(id) || producers.size < config.maxProducers) return undefined
+  if (producers.size < config.maxProducers) return undefined
   const oldest = oldestProducer(producers)
   if (oldest !== undefined && oldest.activeAt < now - PRODUCER_RETENTION_MS) return undefined
   return refuse(new TooManyProducersError(config.maxProducers))

@@ -86,7 +86,7 @@ export class StreamService {
    * @throws StreamRetainedError a deleted stream's data is still read by forks
    * @throws GatewayError a fork's source or fork point can't be had, see {@link Forks.create}
    */
-  async create(name: string, request: CreateRequest, source?: string): Promise<CreateAnswer> {
+  create(name: string, request: CreateRequest, source?: string): Promise<CreateAnswer> {
     const create = async (): Promise<CreateAnswer> => {
       const answer =
         source === undefined
@@ -95,9 +95,9 @@ export class StreamService {
       this.#forks.releaseLater(answer.released)
       return answer
     }
-    const watched = (): Promise<CreateAnswer> =>
-      this.#watch.around(name, () => this.#collecting(name, create), growthByCreation)
-    return this.#buffered(request.body, watched)
+    return this.#change(name, request.body, () =>
+      this.#watch.around(name, create, growthByCreation),
+    )
   }
 
   async #createPlain(
@@ -117,13 +117,10 @@ export class StreamService {
    *
    * @throws GatewayError what the rules refuse, and what became of the append if that is unclear
    */
-  async append(name: string, request: AppendRequest): Promise<AppendAnswer> {
+  append(name: string, request: AppendRequest): Promise<AppendAnswer> {
     const append = (): Promise<AppendAnswer> => this.#open(name).execute(appendCommand(request))
-    const growth = (answer: AppendAnswer): Growth =>
-      request.body.length > 0 ? grownTo(answer) : { kind: 'none' }
-    const watched = (): Promise<AppendAnswer> =>
-      this.#watch.around(name, () => this.#collecting(name, append), growth)
-    return this.#buffered(request.body, watched)
+    const growth = request.body.length > 0 ? grownTo : () => NO_GROWTH
+    return this.#change(name, request.body, () => this.#watch.around(name, append, growth))
   }
 
   /**
@@ -134,9 +131,10 @@ export class StreamService {
    */
   async delete(name: string): Promise<void> {
     const stream = this.#open(name)
-    const remove = (): Promise<Released | undefined> =>
-      this.#collecting(name, () => stream.execute(deleteCommand))
-    const released = await this.#watch.around(name, remove, () => ({ kind: 'removed' }))
+    const remove = (): Promise<Released | undefined> => stream.execute(deleteCommand)
+    const released = await this.#change(name, NO_BODY, () =>
+      this.#watch.around(name, remove, () => ({ kind: 'removed' })),
+    )
     this.#forks.releaseLater(released)
     this.#collectIfRetired(stream)
   }
@@ -230,18 +228,16 @@ export class StreamService {
     return stream
   }
 
-  /** A stream that is in somebody's way, and only kept for its forks, may be kept for nothing. */
-  async #collecting<Answer>(name: string, run: () => Promise<Answer>): Promise<Answer> {
-    try {
-      return await run()
-    } catch (error) {
-      const kept = error instanceof StreamGoneError || error instanceof StreamRetainedError
-      if (kept) this.#forks.collect(name)
-      throw error
-    }
-  }
-
-  async #buffered<Answer>(body: Uint8Array, run: () => Promise<Answer>): Promise<Answer> {
+  /**
+   * Runs what changes a stream, and bounds the bodies that wait for the log.
+   *
+   * @throws OverloadedError too many bytes wait; nothing was run
+   */
+  async #change<Answer>(
+    name: string,
+    body: Uint8Array,
+    run: () => Promise<Answer>,
+  ): Promise<Answer> {
     const waiting = this.#bufferedAppendBytes + body.length
     if (waiting > this.#options.maxBufferedAppendBytes) {
       throw new OverloadedError('too many bytes wait for the log')
@@ -249,14 +245,22 @@ export class StreamService {
     this.#bufferedAppendBytes = waiting
     try {
       return await run()
+    } catch (error) {
+      // A stream that is in somebody's way, and only kept for its forks, may be kept for nothing.
+      const kept = error instanceof StreamGoneError || error instanceof StreamRetainedError
+      if (kept) this.#forks.collect(name)
+      throw error
     } finally {
       this.#bufferedAppendBytes -= body.length
     }
   }
 }
 
+const NO_BODY = new Uint8Array(0)
+const NO_GROWTH: Growth = { kind: 'none' }
+
 function growthByCreation(answer: CreateAnswer): Growth {
-  return answer.hasData ? grownTo(answer) : { kind: 'none' }
+  return answer.hasData ? grownTo(answer) : NO_GROWTH
 }
 
 function grownTo({ dataTail, depth }: Pick<AppendAnswer, 'dataTail' | 'depth'>): Growth {
