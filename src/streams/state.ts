@@ -195,22 +195,32 @@ export function snapshot({ fencingToken, lock, incarnation }: StreamState): Snap
   }
 }
 
+/** Field by field and in their order in {@link born}: all incarnations then have one shape. */
 function restore({ stream }: Snapshot): Incarnation | undefined {
   if (stream === undefined) return undefined
-  const { closedBy, streamSeq, producers, references, fork, held, ...rest } = stream
+  const { fork } = stream
   return {
-    ...rest,
-    fork,
-    lineage: fork?.lineage ?? NO_LINEAGE,
-    references: Map(Object.entries(references)),
-    held,
-    closedBy,
-    streamSeq,
+    id: stream.id,
+    base: stream.base,
+    start: stream.start,
+    dataTail: stream.dataTail,
+    config: stream.config,
+    lastActivity: stream.lastActivity,
+    lastDataAt: stream.lastDataAt,
+    aborted: stream.aborted,
+    held: stream.held,
+    closed: stream.closed,
+    closedBy: stream.closedBy,
+    streamSeq: stream.streamSeq,
     producers: Map(
-      producers.map(([producer, epoch, lastSeq, activeAt]) => [
+      stream.producers.map(([producer, epoch, lastSeq, activeAt]) => [
         producer,
         { epoch, lastSeq, activeAt },
       ]),
     ),
+    fork,
+    lineage: fork?.lineage ?? NO_LINEAGE,
+    retired: stream.retired,
+    references: Map(Object.entries(stream.references)),
   }
 }
