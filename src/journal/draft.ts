@@ -1,6 +1,6 @@
 /** One batch in the making, with the state that its records so far would leave. */
 import { LOG_LIMITS, meteredBytes } from '../log/log.ts'
-import type { AppendBatch, AppendRecord } from '../log/log.ts'
+import type { AppendBatch, AppendRecord, LogRecord, SeqNum } from '../log/log.ts'
 import { withOperationId } from './envelope.ts'
 import type { LogState, Rules } from './state.ts'
 
@@ -63,8 +63,7 @@ export class Draft<Life> {
     if (count > LOG_LIMITS.maxBatchRecords || bytes > LOG_LIMITS.maxBatchBytes) return false
     let state = this.#state
     for (const record of records) {
-      const stored = { ...record, seqNum: state.nextSeq, timestamp: this.#now }
-      state = this.#rules.apply(state, stored)
+      state = this.#rules.apply(state, placed(record, state.nextSeq, this.#now))
     }
     this.#state = state
     this.#bytes = bytes
@@ -85,6 +84,12 @@ export class Draft<Life> {
       operation,
     }
   }
+}
+
+/** Field by field for data: with a spread it takes twenty times as long. */
+function placed(record: AppendRecord, seqNum: SeqNum, timestamp: number): LogRecord {
+  if (record.kind !== 'data') return { ...record, seqNum, timestamp }
+  return { kind: 'data', headers: record.headers, body: record.body, seqNum, timestamp }
 }
 
 /**
