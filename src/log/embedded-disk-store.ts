@@ -24,7 +24,6 @@ import { Page, type EmbeddedStore, type SeqNumRange, type StreamWrite } from './
 import type { LogRecord, ReadLimits } from './log.ts'
 
 type Level = ClassicLevel<Buffer, Buffer>
-type Put = { type: 'put'; key: Buffer; value: Buffer }
 
 /** How much one trip to LevelDB brings back: a quarter of the largest page. */
 const READ_AHEAD_BYTES = 256 * 1024
@@ -109,20 +108,19 @@ class DiskStore implements EmbeddedStore {
   }
 
   async write(writes: readonly StreamWrite[]): Promise<void> {
-    const puts: Put[] = []
+    // Put by put: an array of them is copied one by one, which takes three times as long.
+    const batch = this.#level.batch()
     const streams = new Map<string, StoredStream>()
     for (const { name, id, state, records } of writes) {
       streams.set(name, { id, state })
-      for (const record of records) {
-        puts.push(put(recordKey(id, record.seqNum), encodeRecord(record)))
-      }
+      for (const record of records) batch.put(recordKey(id, record.seqNum), encodeRecord(record))
     }
-    for (const [name, stream] of streams) puts.push(put(streamKey(name), encodeStream(stream)))
+    for (const [name, stream] of streams) batch.put(streamKey(name), encodeStream(stream))
     const nextStreamId = this.#nextStreamId
     if (nextStreamId !== this.#storedNextStreamId) {
-      puts.push(put(NEXT_STREAM_ID_KEY, Buffer.from(String(nextStreamId))))
+      batch.put(NEXT_STREAM_ID_KEY, Buffer.from(String(nextStreamId)))
     }
-    await this.#level.batch(puts, { sync: true })
+    await batch.write({ sync: true })
     this.#storedNextStreamId = nextStreamId
   }
 
@@ -158,10 +156,6 @@ class DiskStore implements EmbeddedStore {
   async close(): Promise<void> {
     await this.#level.close()
   }
-}
-
-function put(key: Buffer, value: Buffer): Put {
-  return { type: 'put', key, value }
 }
 
 function keyRange(streamId: number, { from, before }: SeqNumRange): KeyRange {
