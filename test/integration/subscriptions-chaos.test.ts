@@ -16,6 +16,7 @@ import { Subscriptions } from '../../src/subscriptions/subscriptions.ts'
 import type { WebhookOutcome } from '../../src/subscriptions/webhook-sender.ts'
 import { FlakyLog, NO_FAULTS, seededRandom } from '../support/flaky-log.ts'
 import { ManualClock } from '../support/manual-clock.ts'
+import { wrapAppends } from '../support/wrapped-appends.ts'
 
 const GATEWAYS = 3
 const STREAMS = 5
@@ -117,19 +118,8 @@ class Wire {
   }
 
   #openAppends(stream: string): AppendSession {
-    const session = this.#inner.openAppendSession(stream)
-    return {
-      get isOpen() {
-        return session.isOpen
-      },
-      append: async (batch) => {
-        await this.#passed()
-        const ack = await session.append(batch)
-        await this.#passed()
-        return ack
-      },
-      close: () => session.close(),
-    }
+    const passed = (): Promise<void> => this.#passed()
+    return wrapAppends(this.#inner.openAppendSession(stream), { before: passed, after: passed })
   }
 
   async #passed(): Promise<void> {

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { AppendOutcomeUnknownError, LogUnavailableError } from '../../src/errors.ts'
 import { openEmbeddedLog } from '../../src/log/embedded-log.ts'
-import type { DurableLog } from '../../src/log/log.ts'
+import type { AppendSession, DurableLog } from '../../src/log/log.ts'
 import { CleanUps } from '../support/clean-ups.ts'
 import { startGateway } from '../support/gateway.ts'
 import type { TestGateway } from '../support/gateway.ts'
@@ -18,6 +18,7 @@ import {
   subscriptionsAt,
 } from '../support/webhook-receiver.ts'
 import type { Delivered, Reply, Told, WireStream } from '../support/webhook-receiver.ts'
+import { wrapAppends } from '../support/wrapped-appends.ts'
 
 const TAKEOVER_MS = 1000
 const BEFORE_FIRST = '-1'
@@ -51,15 +52,29 @@ class Line {
       get: (target, property) => {
         const value: unknown = Reflect.get(target, property)
         if (typeof value !== 'function' || property === 'openReadSession') return value
+        if (property === 'openAppendSession') {
+          return (stream: string) => this.#wrap(target.openAppendSession(stream), stream)
+        }
         return async (...args: unknown[]): Promise<unknown> => {
-          await this.#pass({ what: String(property), stream: String(args[0]) })
-          if (this.latencyMs > 0) await delay(this.latencyMs)
+          await this.#go({ what: String(property), stream: String(args[0]) })
           const answer: unknown = await value.apply(target, args)
           await this.#pass({ what: 'answer', stream: '' })
           return answer
         }
       },
     })
+  }
+
+  #wrap(session: AppendSession, stream: string): AppendSession {
+    return wrapAppends(session, {
+      before: () => this.#go({ what: 'append', stream }),
+      after: () => this.#pass({ what: 'answer', stream: '' }),
+    })
+  }
+
+  async #go(ask: Ask): Promise<void> {
+    await this.#pass(ask)
+    if (this.latencyMs > 0) await delay(this.latencyMs)
   }
 
   /** Holds up what is asked for, until the returned function is called. */
