@@ -9,7 +9,7 @@
 import { backoffMs, sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import { AppendOutcomeUnknownError, LogUnavailableError } from '../errors.ts'
-import { LOG_LIMITS } from '../log/log.ts'
+import { LOG_LIMITS, placed } from '../log/log.ts'
 import type { AppendBatch, DurableLog, LogRecord } from '../log/log.ts'
 import { CommandQueue } from './command-queue.ts'
 import type { QueuedCommand } from './command-queue.ts'
@@ -267,9 +267,7 @@ export class Journal<Life> {
   /** Brings the state behind a batch of its own that is now in the log. */
   async #follow({ records, matchSeqNum }: AppendBatch, timestamp: number | undefined) {
     if (timestamp !== undefined) {
-      this.absorb(
-        records.map((record, index) => ({ ...record, seqNum: matchSeqNum + index, timestamp })),
-      )
+      this.absorb(records.map((record, index) => placed(record, matchSeqNum + index, timestamp)))
       return
     }
     try {

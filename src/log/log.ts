@@ -226,6 +226,12 @@ export class BeyondTailError extends Error {
 /** A batch that no log would take: too many records, too many bytes, a token too long. */
 export class InvalidAppendError extends Error {}
 
+/** The record as it is stored. Field by field for data: a spread takes twenty times as long. */
+export function placed(record: AppendRecord, seqNum: SeqNum, timestamp: number): LogRecord {
+  if (record.kind !== 'data') return { ...record, seqNum, timestamp }
+  return { kind: 'data', headers: record.headers, body: record.body, seqNum, timestamp }
+}
+
 const utf8Length = (text: string): number => Buffer.byteLength(text)
 
 /**
