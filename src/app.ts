@@ -15,8 +15,11 @@ import { opsRoutes } from './http/routes/ops.ts'
 import { readRoutes } from './http/routes/read.ts'
 import { subscriptionRoutes } from './http/routes/subscriptions.ts'
 import { writeRoutes } from './http/routes/write.ts'
+import type { HubTransition } from './hub/hub.ts'
 import { HubRegistry } from './hub/registry.ts'
+import type { LogObserver } from './log/log-observer.ts'
 import type { DurableLog } from './log/log.ts'
+import { observed } from './log/observed-log.ts'
 import { MAX_STREAM_NAME_BYTES } from './protocol/path.ts'
 import { StreamService } from './streams/service.ts'
 import type { StreamWatch } from './streams/watch.ts'
@@ -29,6 +32,16 @@ export type Dependencies = {
   readonly log: DurableLog
   /** The system's clock when left out. */
   readonly clock?: Clock
+  /** Nobody when left out. */
+  readonly observer?: GatewayObserver
+}
+
+/** Hears what the gateway does, for metrics. Must be quick, and must not throw. */
+export type GatewayObserver = {
+  /** Calls to the log and sessions with it, readiness checks included. */
+  readonly log?: LogObserver
+  /** A hub has changed its phase: to `recovering` when it has lost its read session. */
+  readonly onHubTransition?: (transition: HubTransition) => void
 }
 
 /** A gateway that is ready to listen. */
@@ -44,7 +57,8 @@ export type Gateway = {
 
 /** Builds the gateway over a log, which it neither opens nor closes. */
 export async function buildGateway(config: Config, dependencies: Dependencies): Promise<Gateway> {
-  const { log, clock = systemClock } = dependencies
+  const { clock = systemClock, observer } = dependencies
+  const log = observer?.log ? observed(dependencies.log, observer.log) : dependencies.log
   const app = createServer(config)
   const parts = { log, clock, gatewayId: randomBytes(9).toString('base64url') }
   const subscriptions =
@@ -52,7 +66,7 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
       ? createSubscriptions(config, parts, { app, streams: streamsOf(() => streams) })
       : undefined
   const streams = createStreams(config, parts, { app, watch: subscriptions?.watch })
-  const hubs = createHubs(config, { log, clock }, app, streams)
+  const hubs = createHubs(config, { log, clock, observer }, app, streams)
   const live = new LiveReads({
     streams,
     hubs,
@@ -80,7 +94,11 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
 }
 
 /** What every part of this gateway has to do with. */
-type Parts = Required<Dependencies> & { readonly gatewayId: string }
+type Parts = {
+  readonly log: DurableLog
+  readonly clock: Clock
+  readonly gatewayId: string
+}
 
 function createServer(config: Config): FastifyInstance {
   const app = Fastify({
@@ -152,10 +170,11 @@ function logBackgroundErrors({ log }: FastifyInstance): (task: string, error: un
 
 function createHubs(
   config: Config,
-  { log, clock }: Required<Dependencies>,
+  parts: Omit<Parts, 'gatewayId'> & { readonly observer: GatewayObserver | undefined },
   app: FastifyInstance,
   streams: StreamService,
 ): HubRegistry {
+  const { log, clock, observer } = parts
   return new HubRegistry({
     log,
     clock,
@@ -164,7 +183,9 @@ function createHubs(
     onRecords: (stream, records) => streams.absorb(stream, records),
     onRenew: (stream) => streams.renew(stream),
     onSubscriberError: (stream, err) => app.log.error({ stream, err }, 'subscriber failed'),
-    onTransition: (stream, { from, to, cause }) => {
+    onTransition: (stream, transition) => {
+      observer?.onHubTransition?.(transition)
+      const { from, to, cause } = transition
       const lost = to.phase === 'recovering'
       const found = from.phase === 'recovering' && to.phase === 'live'
       const level = lost ? 'warn' : found ? 'info' : 'debug'

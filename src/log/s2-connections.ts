@@ -5,6 +5,7 @@
  * connections with the last handle, and it never gives up on a connection that went silent.
  */
 import { S2, type S2Basin, type S2ClientOptions, type S2Stream } from '@s2-dev/streamstore'
+import type { ConnectionObserver } from './log-observer.ts'
 import { isSilentConnection } from './s2-errors.ts'
 
 /** The SDK's default. Only its being different makes a client's connections its own. */
@@ -26,11 +27,13 @@ type Generation = { readonly basin: S2Basin; readonly handles: Set<S2Stream> }
 export class SessionConnections {
   readonly #options: S2ClientOptions
   readonly #basinName: string
+  readonly #observer: ConnectionObserver | undefined
   #streamWindowBytes = STREAM_WINDOW_BYTES
   #current: Generation
 
-  constructor(options: S2ClientOptions, basinName: string) {
+  constructor(options: S2ClientOptions, basinName: string, observer?: ConnectionObserver) {
     this.#options = options
+    this.#observer = observer
     this.#basinName = basinName
     this.#current = this.#open()
   }
@@ -61,6 +64,7 @@ export class SessionConnections {
     if (generation !== this.#current) return
     this.#streamWindowBytes += 1
     this.#current = this.#open()
+    this.#observer?.onConnectionsReplaced()
     void closeAll(generation)
   }
 

@@ -22,6 +22,7 @@ import {
   type SeqNum,
 } from './log.ts'
 import { openAppendSource, S2AppendSession } from './s2-append-session.ts'
+import type { ConnectionObserver } from './log-observer.ts'
 import { BasinGuard, PROBE_STREAM } from './s2-basin.ts'
 import { BoundedCalls } from './s2-calls.ts'
 import { SessionConnections, type Lease } from './s2-connections.ts'
@@ -46,6 +47,8 @@ export type S2LogOptions = {
   readonly requestTimeoutMs: number
   /** Bounds the connecting of sessions. The SDK's default is 3 seconds. */
   readonly connectTimeoutMs?: number | undefined
+  /** Hears of connections only; for the calls there is `observed-log.ts`. */
+  readonly observer?: ConnectionObserver | undefined
 }
 
 /**
@@ -84,7 +87,7 @@ class S2Log implements DurableLog {
       retry: { maxAttempts: 1, appendRetryPolicy: 'noSideEffects' },
     })
     this.#basin = account.basin(basin)
-    this.#connections = new SessionConnections(client, basin)
+    this.#connections = new SessionConnections(client, basin, options.observer)
     this.#calls = new BoundedCalls(options.requestTimeoutMs)
     const probe = this.#basin.stream(PROBE_STREAM)
     this.#guard = new BasinGuard(

@@ -1,7 +1,7 @@
 /** A gateway in this process, listening on a free port, over a log of the test's choice. */
 import type { AddressInfo } from 'node:net'
 import { buildGateway } from '../../src/app.ts'
-import type { Gateway } from '../../src/app.ts'
+import type { Gateway, GatewayObserver } from '../../src/app.ts'
 import type { Clock } from '../../src/clock.ts'
 import { loadConfig } from '../../src/config.ts'
 import type { DurableLog } from '../../src/log/log.ts'
@@ -16,13 +16,15 @@ export type TestGateway = Gateway & {
 export type TestGatewayOptions = {
   readonly log: DurableLog
   readonly clock?: Clock
+  readonly observer?: GatewayObserver
   readonly env?: Readonly<Record<string, string>>
 }
 
 /** Starts it; `shutdown()` ends it, and leaves the log open. */
-export async function startGateway({ log, clock, env }: TestGatewayOptions): Promise<TestGateway> {
+export async function startGateway(options: TestGatewayOptions): Promise<TestGateway> {
+  const { env, ...dependencies } = options
   const config = loadConfig({ LOG_LEVEL: 'silent', SHUTDOWN_GRACE_MS: '1000', ...env })
-  const gateway = await buildGateway(config, clock === undefined ? { log } : { log, clock })
+  const gateway = await buildGateway(config, dependencies)
   await gateway.app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = gateway.app.server.address() as AddressInfo
   const url = `http://127.0.0.1:${port}`

@@ -4,7 +4,19 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openEmbeddedLog } from '../../src/log/embedded-log.ts'
 import type { DurableLog } from '../../src/log/log.ts'
+import type { LogObserver } from '../../src/log/log-observer.ts'
+import { observed } from '../../src/log/observed-log.ts'
 import { findS2Lite, startS2Lite } from './s2-lite.ts'
+
+const ignore = (): void => {}
+const IGNORANT: LogObserver = {
+  onCall: ignore,
+  onReadSessionOpened: ignore,
+  onReadSessionEnded: ignore,
+  onRecordsDelivered: ignore,
+  onAppendSessionOpened: ignore,
+  onAppendSessionEnded: ignore,
+}
 
 /** `open` may be called again while the first log is closed, or, except on disk, while it is open. */
 export type LogBackend = { open: () => Promise<DurableLog>; stop: () => Promise<void> }
@@ -17,6 +29,16 @@ export const logAdapters: readonly LogAdapter[] = [
     start: () =>
       Promise.resolve({
         open: () => openEmbeddedLog({ location: { kind: 'memory' } }),
+        stop: () => Promise.resolve(),
+      }),
+  },
+  {
+    name: 'embedded (memory), observed',
+    isMissing: false,
+    start: () =>
+      Promise.resolve({
+        open: async () =>
+          observed(await openEmbeddedLog({ location: { kind: 'memory' } }), IGNORANT),
         stop: () => Promise.resolve(),
       }),
   },

@@ -13,12 +13,15 @@ const RULES: readonly { from: string; may: readonly string[] }[] = [
   { from: 'clock.ts', may: [] },
   { from: 'config.ts', may: ['zod', 'node:net'] },
   { from: 'log/log.ts', may: [] },
+  { from: 'log/log-observer.ts', may: [] },
+  { from: 'log/observed-log.ts', may: ['log/log.ts', 'log/log-observer.ts', 'errors.ts'] },
   { from: 'log/append-pipeline.ts', may: ['log/log.ts', 'errors.ts'] },
   {
     from: 'log/s2-',
     may: [
       'log/log.ts',
       'log/append-pipeline.ts',
+      'log/log-observer.ts',
       'log/s2-',
       'errors.ts',
       'clock.ts',
