@@ -93,6 +93,18 @@ export function isSilentConnection(error: unknown): boolean {
   return hasCode(error, 408, 'TIMEOUT') || hasCode(error, 408, 'REQUEST_TIMEOUT')
 }
 
+/**
+ * Tells whether a call that writes nothing is worth a second attempt at once: its connection was
+ * lost, as one is that the other side had just closed for being idle, or a server failed by itself.
+ *
+ * Not one that is refused or told to wait: that would only add to the load.
+ */
+export function isFleeting(error: unknown): boolean {
+  if (!(error instanceof S2Error)) return false
+  if (error.origin === 'sdk' && NEVER_SENT.has(error.code ?? '')) return false
+  return error.status === 500 || error.status === 502
+}
+
 function hasCode(error: unknown, status: number, code: string): boolean {
   return error instanceof S2Error && error.status === status && error.code === code
 }

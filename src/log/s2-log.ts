@@ -1,14 +1,13 @@
 /**
  * The log in S2: managed, or an s2-lite.
  *
- * With the other `s2-*` files the only code that knows the SDK. Never retries, and lets the SDK
- * retry nothing: who asked knows what a second attempt would mean.
+ * With the other `s2-*` files the only code that knows the SDK. Never retries an append, and lets
+ * the SDK retry nothing: who asked knows what a second attempt would mean.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { S2, type ListStreamsInput, type S2Basin, type S2ClientOptions } from '@s2-dev/streamstore'
 import { LogUnavailableError } from '../errors.ts'
 import {
-  LOG_LIMITS,
   checkBatch,
   type AppendAck,
   type AppendBatch,
@@ -26,9 +25,10 @@ import type { ConnectionObserver } from './log-observer.ts'
 import { BasinGuard, PROBE_STREAM } from './s2-basin.ts'
 import { BoundedCalls } from './s2-calls.ts'
 import { SessionConnections, type Lease } from './s2-connections.ts'
-import { appendFailure, isAlreadyThere, readFailure } from './s2-errors.ts'
+import { appendFailure, isAlreadyThere, isFleeting, readFailure } from './s2-errors.ts'
 import { listNames } from './s2-listing.ts'
-import { fromS2Record, toAppendInput } from './s2-records.ts'
+import { readPage } from './s2-pages.ts'
+import { toAppendInput } from './s2-records.ts'
 import { openRecordSource, S2ReadSession } from './s2-session.ts'
 
 /** How long `close` waits for connections to end in good order. */
@@ -107,7 +107,7 @@ class S2Log implements DurableLog {
       deleteOnEmpty: { minAgeSecs: EMPTY_STREAM_AGE_S },
     }
     try {
-      await this.#call(async (own) => {
+      await this.#repeatable(async (own) => {
         await this.#basin.streams.create({ stream, config }, { signal: own })
       }, signal)
     } catch (error) {
@@ -123,7 +123,7 @@ class S2Log implements DurableLog {
     // Every request has the whole time-out: a call that had to skip many deleted streams within
     // one could fail each time at the same place.
     const list = (input: ListStreamsInput) =>
-      this.#call((own) => this.#basin.streams.list(input, { signal: own }), signal)
+      this.#repeatable((own) => this.#basin.streams.list(input, { signal: own }), signal)
     try {
       return await listNames(list, prefix, startAfter)
     } catch (error) {
@@ -152,7 +152,7 @@ class S2Log implements DurableLog {
   async checkTail(stream: string, signal?: AbortSignal): Promise<SeqNum> {
     const handle = this.#basin.stream(stream)
     try {
-      const { tail } = await this.#call((own) => handle.checkTail({ signal: own }), signal)
+      const { tail } = await this.#repeatable((own) => handle.checkTail({ signal: own }), signal)
       return tail.seqNum
     } catch (error) {
       throw readFailure(error, stream)
@@ -165,14 +165,9 @@ class S2Log implements DurableLog {
     limits: ReadLimits,
     signal?: AbortSignal,
   ): Promise<readonly LogRecord[]> {
+    const handle = this.#basin.stream(stream)
     try {
-      return await this.#call(async (own) => {
-        const page = await this.#readPage(stream, start, limits, own)
-        if (page.length > 0 || limits.maxBytes >= LOG_LIMITS.maxBatchBytes) return page
-        // S2 answers with an empty page when the first record alone is over the limit.
-        const one = { maxRecords: 1, maxBytes: LOG_LIMITS.maxBatchBytes }
-        return this.#readPage(stream, start, one, own)
-      }, signal)
+      return await this.#repeatable((own) => readPage(handle, start, limits, own), signal)
     } catch (error) {
       throw readFailure(error, stream)
     }
@@ -243,25 +238,16 @@ class S2Log implements DurableLog {
     }, signal)
   }
 
-  async #readPage(
-    stream: string,
-    from: ReadStart,
-    limits: ReadLimits,
-    signal: AbortSignal,
-  ): Promise<readonly LogRecord[]> {
-    const { records } = await this.#basin.stream(stream).read(
-      {
-        start: { from },
-        stop: {
-          limits: {
-            count: Math.min(limits.maxRecords, LOG_LIMITS.maxBatchRecords),
-            bytes: Math.min(limits.maxBytes, LOG_LIMITS.maxBatchBytes),
-          },
-        },
-      },
-      { as: 'bytes', signal },
-    )
-    return records.map(fromS2Record)
+  /** A call that means the same when it is made twice: it is, within its time, if that may help. */
+  #repeatable<T>(call: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    return this.#call(async (own) => {
+      try {
+        return await call(own)
+      } catch (error) {
+        if (own.aborted || !isFleeting(error)) throw error
+        return await call(own)
+      }
+    }, signal)
   }
 }
 

@@ -21,6 +21,7 @@ import {
   SseReader,
 } from '../support/http-calls.ts'
 import type { Answer } from '../support/http-calls.ts'
+import type { HttpFault } from '../support/http-faults.ts'
 import { findS2Lite, startS2Lite } from '../support/s2-lite.ts'
 import type { S2Lite } from '../support/s2-lite.ts'
 import { startS2Proxy } from '../support/s2-proxy.ts'
@@ -202,6 +203,14 @@ describe.skipIf(findS2Lite() === undefined)('an S2 that is not there', () => {
       end: (proxy) => proxy.delay(0),
     },
     {
+      name: 'answers everything with 503',
+      begin: (proxy) => {
+        proxy.answer({ status: 503 })
+        proxy.cut()
+      },
+      end: (proxy) => proxy.answer(undefined),
+    },
+    {
       name: 'was killed, and comes back on its disk',
       begin: () => s2.stop('SIGKILL'),
       end: () => s2.restart(),
@@ -266,6 +275,29 @@ describe.skipIf(findS2Lite() === undefined)('an S2 that is not there', () => {
     expectPatient()
     await settle()
   }, 60_000)
+
+  test.each<HttpFault>([
+    { status: 429, code: 'rate_limited' },
+    { status: 500, isApplied: true },
+    { status: 500 },
+    { status: 503, code: 'server_draining' },
+  ])(
+    'answers some appends with %o: they are settled exactly',
+    async (fault) => {
+      const proxy = await startProxy()
+      const gateway = await open(proxy.url)
+      const { progress, expectPatient, settle, codes } = await crowd(gateway)
+      for (let round = 0; round < 5; round += 1) {
+        await progress(2)
+        proxy.answer({ ...fault, times: 2, kinds: ['append', 'appendSession'] })
+      }
+      await progress(SOME)
+      expectPatient()
+      await settle()
+      for (const code of codes()) expect(code).toBe('log_unavailable')
+    },
+    60_000,
+  )
 
   test('black-holed again and again while appends are under way: they are settled exactly', async () => {
     const proxy = await startProxy()

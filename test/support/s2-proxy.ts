@@ -9,6 +9,7 @@ import { once } from 'node:events'
 import http from 'node:http'
 import http2 from 'node:http2'
 import net from 'node:net'
+import { bodyOf, HttpFaults, type HttpFault } from './http-faults.ts'
 
 export type S2CallKind =
   'append' | 'read' | 'checkTail' | 'create' | 'readSession' | 'appendSession' | 'other'
@@ -49,13 +50,16 @@ export type S2Proxy = {
   listen(): Promise<void>
   /** Delays every byte by this long in each direction. 0 for no delay. */
   delay(ms: number): void
+  /** Gives calls this answer in S2's place. Undefined for S2's own again. */
+  answer(fault: HttpFault | undefined): void
   stop(): Promise<void>
 }
 
 /** Starts a proxy in front of the s2-lite at `127.0.0.1:target`. */
 export async function startS2Proxy({ target }: { readonly target: number }): Promise<S2Proxy> {
   const counter = new CallCounter()
-  const inner = await startHttpProxy(target, counter)
+  const faults = new HttpFaults()
+  const inner = await startHttpProxy({ target, counter, faults })
   const relay = new Relay(inner.port)
   await relay.listen()
   const { port } = relay
@@ -75,6 +79,7 @@ export async function startS2Proxy({ target }: { readonly target: number }): Pro
     refuse: () => relay.refuse(),
     listen: () => relay.listen(),
     delay: (ms) => relay.setDelay(ms),
+    answer: (fault) => faults.set(fault),
     stop: async () => {
       relay.cut()
       await relay.refuse()
@@ -268,16 +273,16 @@ class SocketPair {
 }
 
 /** The HTTP layer: passes everything on as it is and counts. */
-async function startHttpProxy(target: number, counter: CallCounter) {
+async function startHttpProxy(proxied: Proxied) {
   const agent = new http.Agent({ keepAlive: true })
   const h1 = http.createServer((request, response) => {
-    forwardCall({ request, response, target, agent, counter })
+    forwardCall({ ...proxied, request, response, agent })
   })
   h1.keepAliveTimeout = 60_000
   const h2 = http2.createServer({
     settings: { maxConcurrentStreams: 10_000, initialWindowSize: STREAM_WINDOW_BYTES },
   })
-  h2.on('session', (session) => serveSession(session, target, counter))
+  h2.on('session', (session) => serveSession(session, proxied))
   const sockets = new Set<net.Socket>()
   const server = net.createServer({ noDelay: true }, (socket) => {
     sockets.add(socket)
@@ -307,18 +312,30 @@ async function startHttpProxy(target: number, counter: CallCounter) {
 const STREAM_WINDOW_BYTES = 10 * 1024 * 1024
 const CONNECTION_WINDOW_BYTES = 64 * 1024 * 1024
 
-type Call = {
-  readonly request: http.IncomingMessage
-  readonly response: http.ServerResponse
+type Proxied = {
   readonly target: number
-  readonly agent: http.Agent
   readonly counter: CallCounter
+  readonly faults: HttpFaults
 }
 
-function forwardCall({ request, response, target, agent, counter }: Call): void {
+type Call = Proxied & {
+  readonly request: http.IncomingMessage
+  readonly response: http.ServerResponse
+  readonly agent: http.Agent
+}
+
+function forwardCall({ request, response, target, agent, counter, faults }: Call): void {
   const { method = 'GET', url = '/', headers } = request
   const done = counter.begin(method, url, headers['content-type'])
   response.once('close', done)
+  const fault = faults.take(kindOfCall(method, url, headers['content-type']))
+  const answerFault = (answer: HttpFault): void => {
+    response.writeHead(answer.status, { 'content-type': 'application/json' }).end(bodyOf(answer))
+  }
+  if (fault !== undefined && fault.isApplied !== true) {
+    request.resume().once('end', () => answerFault(fault))
+    return
+  }
   const upstream = http.request({
     host: '127.0.0.1',
     port: target,
@@ -328,6 +345,10 @@ function forwardCall({ request, response, target, agent, counter }: Call): void 
     agent,
   })
   upstream.on('response', (answer) => {
+    if (fault !== undefined) {
+      answer.resume().once('end', () => answerFault(fault))
+      return
+    }
     response.writeHead(answer.statusCode ?? 502, answer.headers)
     answer.pipe(response)
     answer.on('error', () => response.destroy())
@@ -341,11 +362,8 @@ function forwardCall({ request, response, target, agent, counter }: Call): void 
 }
 
 /** One upstream connection for each of the client's, so that a connection's limits stay the same. */
-function serveSession(
-  session: http2.ServerHttp2Session,
-  target: number,
-  counter: CallCounter,
-): void {
+function serveSession(session: http2.ServerHttp2Session, proxied: Proxied): void {
+  const { target } = proxied
   const upstream = http2.connect(`http://127.0.0.1:${target}`, {
     settings: { initialWindowSize: STREAM_WINDOW_BYTES, enablePush: false },
     maxSessionMemory: 200,
@@ -359,7 +377,7 @@ function serveSession(
   session.once('close', () => upstream.destroy())
   upstream.once('close', () => session.destroy())
   session.on('stream', (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => {
-    forwardStream(stream, headers, upstream, counter)
+    forwardStream(stream, headers, upstream, proxied)
   })
 }
 
@@ -367,12 +385,18 @@ function forwardStream(
   stream: http2.ServerHttp2Stream,
   headers: http2.IncomingHttpHeaders,
   session: http2.ClientHttp2Session,
-  counter: CallCounter,
+  { counter, faults }: Proxied,
 ): void {
-  const method = headers[':method'] ?? 'GET'
-  const done = counter.begin(method, headers[':path'] ?? '/', headers['content-type'])
+  const { ':method': method = 'GET', ':path': path = '/', 'content-type': contentType } = headers
+  const done = counter.begin(method, path, contentType)
   stream.once('close', done)
   stream.on('error', ignore)
+  const fault = faults.take(kindOfCall(method, path, contentType))
+  if (fault !== undefined) {
+    stream.respond({ ':status': fault.status, 'content-type': 'application/json' })
+    stream.end(bodyOf(fault))
+    return
+  }
   if (session.destroyed || session.closed) {
     stream.close(http2.constants.NGHTTP2_REFUSED_STREAM)
     return

@@ -13,7 +13,12 @@ import {
   LogStreamMissingError,
 } from '../../../src/log/log.ts'
 import { NoAnswerError } from '../../../src/log/s2-calls.ts'
-import { appendFailure, isSilentConnection, readFailure } from '../../../src/log/s2-errors.ts'
+import {
+  appendFailure,
+  isFleeting,
+  isSilentConnection,
+  readFailure,
+} from '../../../src/log/s2-errors.ts'
 
 const server = (status: number, code?: string) =>
   new S2Error({ message: 'no', status, origin: 'server', ...(code === undefined ? {} : { code }) })
@@ -136,5 +141,21 @@ describe('a connection', () => {
     [false, 'its session ended well', undefined],
   ])('has gone silent: %s, when %s', (expected, _, cause) => {
     expect(isSilentConnection(cause)).toBe(expected)
+  })
+})
+
+describe('a call that writes nothing', () => {
+  test.each<[boolean, string, unknown]>([
+    [true, 'the socket was lost', sdk(502, 'UND_ERR_SOCKET')],
+    [true, 'the connection was reset', sdk(502, 'ECONNRESET')],
+    [true, 'the server failed', server(500, 'storage')],
+    [true, 'a proxy found no server', server(502)],
+    [false, 'the connection was refused', sdk(502, 'ECONNREFUSED')],
+    [false, 'S2 limits the rate', server(429, 'rate_limited')],
+    [false, 'the server is unavailable', server(503, 'unavailable')],
+    [false, 'the stream is missing', server(404, 'stream_not_found')],
+    [false, 'it was given up', new NoAnswerError(10)],
+  ])('may be made again: %s, when %s', (expected, _, error) => {
+    expect(isFleeting(error)).toBe(expected)
   })
 })
