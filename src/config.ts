@@ -73,8 +73,15 @@ const variables = z.object({
   MAX_RING_BYTES: integer(4 * MIB, KIB, 1024 * MIB),
 
   // Appends.
-  /** What one S2 batch can hold atomically, less what records add to it. */
-  MAX_APPEND_BYTES: integer(MIB, 1, MIB),
+  /** An append of more than one S2 batch, 1 MiB, locks its stream while it is written. */
+  MAX_APPEND_BYTES: integer(16 * MIB, 1, 64 * MIB),
+  /** In JSON mode, where each is a record: a hundred S2 batches. */
+  MAX_APPEND_MESSAGES: integer(100_000, 1, 1_000_000),
+  /**
+   * Longer than one attempt at S2, so that no living writer is cut off; shorter than
+   * APPEND_TIMEOUT_MS, so that whoever waits for a dead one still gets a turn.
+   */
+  APPEND_LOCK_MS: milliseconds(5_000),
   /** Longer than two attempts at S2; after it a client learns what is known. */
   APPEND_TIMEOUT_MS: milliseconds(10_000),
   /** Bodies that wait for the log, over all streams: a slow log must not fill the memory. */
@@ -150,7 +157,7 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
   const parsed = variables.safeParse(given)
   // The values are left out: one of them may be a secret.
   const malformed = parsed.error?.issues.map(({ path, message }) => `${path.join('.')} ${message}`)
-  const problems = [...(malformed ?? []), ...missing(given)]
+  const problems = [...(malformed ?? []), ...missing(given), ...impossible(parsed.data)]
   if (!parsed.success || problems.length > 0) throw new ConfigError(problems)
   return Object.freeze({ ...parsed.data, log: logConfig(parsed.data) })
 }
@@ -176,6 +183,13 @@ function* missing(given: Given): Generator<string> {
   }
   if (AUTH === undefined && (usesS2(given) || !isLoopback(HOST))) {
     yield 'AUTH must be set (AUTH=none lets everybody in) unless the log is embedded and HOST is loopback'
+  }
+}
+
+/** What is well-formed, and would never work. */
+function* impossible(config: Variables | undefined): Generator<string> {
+  if (config !== undefined && config.MAX_BUFFERED_APPEND_BYTES < config.MAX_APPEND_BYTES) {
+    yield 'MAX_BUFFERED_APPEND_BYTES must be at least MAX_APPEND_BYTES'
   }
 }
 

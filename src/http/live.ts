@@ -147,7 +147,7 @@ export class LiveReads {
 
   /** Older records than the ring has, from the cache that all readers share. */
   #history(hub: Hub, position: number): Promise<Batch> {
-    return this.#options.streams.chunk({ ...hub.stream, dataTail: hub.tail }, position)
+    return this.#options.streams.chunk(hub.history, position)
   }
 }
 

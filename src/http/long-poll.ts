@@ -87,6 +87,9 @@ export class LongPollSubscriber implements Subscriber {
         return this.#answer(next.batch, next)
       case 'behind':
         this.#phase = 'looking'
+        // There is data: the time is no longer up before it is here.
+        this.#cancelTimer?.()
+        this.#cancelTimer = undefined
         this.#readHistory().catch((error: unknown) => this.#fail(error))
         return
       case 'tail':

@@ -8,6 +8,7 @@ import { sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import { BeyondTailError, LOG_LIMITS, LogStreamMissingError } from '../log/log.ts'
 import type { DurableLog, LogRecord, SeqNum } from '../log/log.ts'
+import type { Sight } from '../streams/visible.ts'
 import { digest } from './digest.ts'
 import { Follower } from './follower.ts'
 import { Frames } from './frames.ts'
@@ -73,7 +74,9 @@ export class Hub {
   readonly #follower: Follower
   #state: HubState
   #nextSeq: SeqNum
-  #lastDataAt: number
+  #sight: Sight
+  /** Where the ring began after the latest group. */
+  #jumpedTo: SeqNum | undefined
   #closed: boolean
   /** The hub is up to date again, and its readers have yet to hear of it. */
   #hasRecovered = false
@@ -84,7 +87,8 @@ export class Hub {
     this.#options = options
     this.#ring = new Ring(stream.dataTail, options.ring)
     this.#nextSeq = stream.nextSeq
-    this.#lastDataAt = stream.lastDataAt
+    const { dataTail, lastDataAt, aborted, held, lock } = stream
+    this.#sight = { dataTail, lastDataAt, aborted, held, lock }
     this.#closed = stream.closed
     this.#timers = this.#startTimers()
     this.#follower = this.#createFollower()
@@ -106,6 +110,14 @@ export class Hub {
     return this.#ring.end
   }
 
+  /** The stream as far as readers have to look for it in the log: the ring has the rest. */
+  get history(): HubStream & { readonly isFinal: boolean } {
+    const { aborted } = this.#sight
+    const dataTail = this.#ring.start
+    // All readers who are behind because of a jump end at the same place, and soon: worth keeping.
+    return { ...this.stream, dataTail, aborted, isFinal: dataTail === this.#jumpedTo }
+  }
+
   get closed(): boolean {
     return this.#closed
   }
@@ -117,7 +129,7 @@ export class Hub {
 
   /** How long nothing has been appended, in ms. */
   get idleMs(): number {
-    return Math.max(0, this.#options.clock.now() - this.#lastDataAt)
+    return Math.max(0, this.#options.clock.now() - this.#sight.lastDataAt)
   }
 
   /**
@@ -244,16 +256,18 @@ export class Hub {
   }
 
   #publish(records: readonly LogRecord[], generation: number): void {
-    const { data, ended } = digest(records, this.stream.contentType)
+    const { sight, jump, data, ended } = digest(records, this.stream.contentType, this.#sight)
     const last = data.at(-1)
+    this.#sight = sight
     if (ended === 'eof') this.#closed = true
-    if (last !== undefined) {
-      this.#lastDataAt = last.timestamp
-      this.#ring.push({ records: data, end: last.seqNum + 1 })
+    if (jump !== undefined) {
+      this.#jumpedTo = jump
+      this.#ring.jump(jump)
     }
+    if (last !== undefined) this.#ring.push({ records: data, end: last.seqNum + 1 })
     if (ended === 'deleted') return this.#handle({ type: 'stop', reason: 'stream_deleted' })
     if (ended === 'eof') this.#handle({ type: 'eof', generation })
-    if (last !== undefined || ended === 'eof') this.#wakeAll()
+    if (jump !== undefined || last !== undefined || ended === 'eof') this.#wakeAll()
   }
 
   #wakeAll(): void {

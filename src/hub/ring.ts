@@ -63,6 +63,18 @@ export class Ring {
     }
   }
 
+  /** Drops all it has and goes on at a position: readers before it get the data elsewhere. */
+  jump(position: SeqNum): void {
+    invariant(position >= this.#end, 'a ring never goes back')
+    this.#slots = []
+    this.#head = 0
+    this.#start = position
+    this.#end = position
+    this.#records = 0
+    this.#bytes = 0
+    this.#collected = undefined
+  }
+
   #isOver(): boolean {
     return this.#records > this.#limits.maxRecords || this.#bytes > this.#limits.maxBytes
   }

@@ -1,8 +1,9 @@
 /** The stream as it was when its hub began. */
 import type { SeqNum } from '../log/log.ts'
 import type { Lineage } from '../streams/lineage.ts'
+import type { Sight } from '../streams/visible.ts'
 
-export type HubStream = {
+export type HubStream = Sight & {
   readonly name: string
   /** Names this life of the stream. */
   readonly incarnation: string
@@ -10,11 +11,8 @@ export type HubStream = {
   /** Offsets before this seq num belong to an earlier incarnation. */
   readonly base: SeqNum
   readonly start: SeqNum
-  /** The position after the last data record. */
-  readonly dataTail: SeqNum
   /** Following begins here. */
   readonly nextSeq: SeqNum
-  readonly lastDataAt: number
   readonly closed: boolean
   /** What it inherits; positions are relative to it. */
   readonly lineage: Lineage

@@ -11,7 +11,7 @@ import {
 } from '../errors.ts'
 import type { GatewayError } from '../errors.ts'
 import { refuse } from '../journal/command.ts'
-import type { Command, Decision } from '../journal/command.ts'
+import type { Command, Decision, GroupDecision } from '../journal/command.ts'
 import type { AppendRecord, SeqNum } from '../log/log.ts'
 import { DEFAULT_CONTENT_TYPE, sameContentType } from '../protocol/content-type.ts'
 import { touchThresholdMs } from '../protocol/expiry.ts'
@@ -19,8 +19,9 @@ import { judgeProducer } from '../protocol/producer.ts'
 import type { ProducerClaim, ProducerVerdict } from '../protocol/producer.ts'
 import type { AppendRequest } from '../protocol/requests.ts'
 import { compareStreamSeq } from '../protocol/stream-seq.ts'
-import { encodeClosed, encodeData, encodeTouch } from './codec.ts'
-import { messagesOf } from './messages.ts'
+import { encodeClosed, encodeTouch } from './codec.ts'
+import { groupRecordsOf, messagesOf, toBatchRecords } from './messages.ts'
+import type { RequestEnd } from './messages.ts'
 import { absence, existing } from './existence.ts'
 import { offsetOf } from './lineage.ts'
 import { oldestProducer } from './state.ts'
@@ -44,20 +45,32 @@ export type AppendAnswer = {
 const PRODUCER_RETENTION_MS = 7 * 24 * 60 * 60 * 1000
 
 /**
+ * How many places in a log may hold aborted groups: all of them stand in each checkpoint. One
+ * place holds all that failed without other data between them.
+ */
+const MAX_ABORTED_RANGES = 1000
+
+/**
  * Appends a body, closes the stream, or both in one step.
  *
  * Refusals take the order of PROTOCOL §5.2: closed, content type, producer, `Stream-Seq`.
  */
-export function appendCommand(request: AppendRequest): Command<Incarnation, AppendAnswer> {
+export function appendCommand(
+  request: AppendRequest,
+  maxMessages = Infinity,
+): Command<Incarnation, AppendAnswer> {
+  const { body, close, producer, streamSeq } = request
   // A body is only written when its content type is the stream's.
-  const messages = messagesOf(request.body, request.contentType ?? DEFAULT_CONTENT_TYPE)
+  const contentType = request.contentType ?? DEFAULT_CONTENT_TYPE
+  const messages = messagesOf(body, contentType, maxMessages)
+  const end = { mark: { producer, streamSeq }, close }
+  const content = { end, messages, groupRecords: groupRecordsOf(messages, contentType, end) }
   return (state, now) => {
     const stream = existing(state, now)
     if (stream === undefined) return refuse(absence(state, now))
     if (stream.closed) return appendToClosed(request, stream)
     const mismatch = checkContentType(request, stream)
     if (mismatch !== undefined) return refuse(mismatch)
-    const { producer } = request
     if (producer !== undefined) {
       const known = stream.producers.get(producer.id)
       const decided =
@@ -66,7 +79,7 @@ export function appendCommand(request: AppendRequest): Command<Incarnation, Appe
       if (decided !== undefined) return decided
     }
     if (isRegression(request, stream)) return refuse(new StreamSeqRegressionError())
-    return write({ request, messages: messages() }, stream, state)
+    return write(request, content, stream, state)
   }
 }
 
@@ -140,34 +153,46 @@ function isRegression({ streamSeq }: AppendRequest, { streamSeq: last }: Incarna
   return streamSeq !== undefined && last !== undefined && compareStreamSeq(streamSeq, last) <= 0
 }
 
+/** What a request appends, made when it is needed. */
+type Content = {
+  readonly end: RequestEnd
+  readonly messages: () => readonly Uint8Array[]
+  readonly groupRecords: () => readonly AppendRecord[]
+}
+
 function write(
-  { request, messages }: { request: AppendRequest; messages: readonly Uint8Array[] },
+  { body, close, producer }: AppendRequest,
+  { end, messages, groupRecords }: Content,
   stream: Incarnation,
   state: StreamState,
-): Decision<AppendAnswer> {
-  const { body, close, producer, streamSeq } = request
-  if (messages.length === 0 && body.length > 0) {
-    return refuse(new RequestError('empty_json_array', 'an append holds at least one message'))
-  }
-  const context = { checkpoint: state.checkpoint }
-  const mark = { producer, streamSeq }
-  const records: AppendRecord[] = messages.map((message, index) =>
-    // The last record carries the request's marks: a fold of a part of it changes nothing.
-    index === messages.length - 1
-      ? encodeData(message, context, mark, close)
-      : encodeData(message, context),
-  )
-  if (messages.length === 0) records.push(encodeClosed(context, mark))
-  const end = state.nextSeq + messages.length
-  const dataTail = messages.length === 0 ? stream.dataTail : end
-  const answer = {
+): Decision<AppendAnswer> | GroupDecision<AppendAnswer> {
+  const answerAt = (dataTail: SeqNum): AppendAnswer => ({
     kind: 'appended',
     dataTail,
     depth: stream.lineage.depth,
     closed: close,
     producer: standing(producer),
-  } as const
-  return { kind: 'write', records, answer }
+  })
+  const context = { checkpoint: state.checkpoint }
+  if (body.length === 0) {
+    const records = [encodeClosed(context, end.mark)]
+    return { kind: 'write', records, answer: answerAt(stream.dataTail) }
+  }
+  const count = messages().length
+  if (count === 0) {
+    return refuse(new RequestError('empty_json_array', 'an append holds at least one message'))
+  }
+  const records = toBatchRecords(messages(), context, end)
+  if (records !== undefined) {
+    return { kind: 'write', records, answer: answerAt(state.nextSeq + count) }
+  }
+  if (stream.aborted.length >= MAX_ABORTED_RANGES) return refuse(tooManyAborted())
+  return { kind: 'group', records: groupRecords(), answerAt: (last) => answerAt(last + 1) }
+}
+
+function tooManyAborted(): RequestError {
+  const detail = 'too many large appends have failed: the stream takes only small ones'
+  return new RequestError('payload_too_large', detail)
 }
 
 /** Where a producer stands after the request that made this claim. */

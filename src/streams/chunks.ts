@@ -9,18 +9,31 @@ import { BeyondTailError, LOG_LIMITS, LogStreamMissingError } from '../log/log.t
 import type { DurableLog, LogRecord, ReadLimits, SeqNum } from '../log/log.ts'
 import { decodeRecord, toDataRecord } from './codec.ts'
 import type { DataRecord } from './codec.ts'
+import { PieceJoiner } from './pieces.ts'
 import type { StreamView } from './view.ts'
+import { isAborted } from './visible.ts'
 
-/** The data of the records from where the read began up to `end`. Some hold no data at all. */
-export type Chunk = { readonly records: readonly DataRecord[]; readonly end: SeqNum }
+/**
+ * The data of the records from where the read began up to `end`. Some hold no data at all.
+ * Messages are whole: `end` is before one that began, or after it.
+ */
+export type Chunk = {
+  readonly records: readonly DataRecord[]
+  readonly end: SeqNum
+  /** The data tail lies inside a message, which is not part of it. */
+  readonly isCut?: true
+}
 
 /** What a chunk read needs to know of the stream. */
-export type ChunkSource = Pick<StreamView, 'name' | 'incarnation' | 'contentType' | 'dataTail'> & {
-  /** Nothing will ever be read past the data tail given here. */
+export type ChunkSource = Pick<
+  StreamView,
+  'name' | 'incarnation' | 'contentType' | 'dataTail' | 'aborted'
+> & {
+  /** Many will read up to the data tail given here, and not past it. */
   readonly isFinal?: boolean
 }
 
-/** One page of the log: a chunk is never more than one read. */
+/** One page of the log: a chunk is one read, unless a single message is larger. */
 const GRID = LOG_LIMITS.maxBatchRecords
 /** What the bookkeeping of a record costs in memory, roughly; keeps tiny records bounded. */
 const RECORD_OVERHEAD_BYTES = 128
@@ -71,23 +84,30 @@ export class ChunkReader {
     this.#reads.set(readKey, read)
     const chunk = await read
     // A chunk cut short by the tail will be longer next time; any other never changes.
-    if (chunk.end < view.dataTail || chunk.end === endOnGrid(from)) this.#cache.set(key, chunk)
+    const isWhole = chunk.end < view.dataTail || (chunk.end >= endOnGrid(from) && !chunk.isCut)
+    if (isWhole) this.#cache.set(key, chunk)
     else if (view.isFinal === true) this.#cache.set(readKey, chunk)
     return chunk
   }
 
   async #readLog(view: ChunkSource, from: SeqNum, limit: SeqNum): Promise<Chunk> {
-    const limits = { maxRecords: limit - from, maxBytes: LOG_LIMITS.maxBatchBytes }
-    const page = await this.#page(view, from, limits)
-    const last = page.at(-1)
-    if (last === undefined) throw new TrimmedError(view.dataTail)
-    if (page[0]?.seqNum !== from) throw new TrimmedError(page[0]?.seqNum ?? view.dataTail)
-    const records: DataRecord[] = []
-    for (const record of page) {
-      const entry = decodeRecord(record)
-      if (entry.kind === 'data') records.push(toDataRecord(record, entry, view.contentType))
+    const reading = new Reading(view, from)
+    let next = from
+    let until = limit
+    for (;;) {
+      const limits = { maxRecords: until - next, maxBytes: LOG_LIMITS.maxBatchBytes }
+      const page = await this.#page(view, next, limits)
+      const last = page.at(-1)
+      if (last === undefined) throw new TrimmedError(view.dataTail)
+      if (page[0]?.seqNum !== next) throw new TrimmedError(page[0]?.seqNum ?? view.dataTail)
+      const chunk = reading.take(page)
+      if (chunk !== undefined) return chunk
+      // Nothing yet but the beginning of a large message.
+      next = last.seqNum + 1
+      until = Math.min(next + GRID, view.dataTail)
+      // A fork may have left its source inside of it, at an offset that nobody was given.
+      if (next >= view.dataTail) return { records: [], end: view.dataTail, isCut: true }
     }
-    return { records, end: last.seqNum + 1 }
   }
 
   async #page(view: ChunkSource, from: SeqNum, limits: ReadLimits): Promise<readonly LogRecord[]> {
@@ -98,6 +118,53 @@ export class ChunkReader {
       if (error instanceof BeyondTailError || error instanceof LogStreamMissingError) return []
       throw error
     }
+  }
+}
+
+/** The chunk in the making: what is seen of the pages so far. */
+class Reading {
+  readonly #view: ChunkSource
+  readonly #from: SeqNum
+  readonly #joiner = new PieceJoiner()
+  readonly #records: DataRecord[] = []
+
+  constructor(view: ChunkSource, from: SeqNum) {
+    this.#view = view
+    this.#from = from
+  }
+
+  /** Takes the next page. The chunk, unless all it has is a message that goes on. */
+  take(page: readonly LogRecord[]): Chunk | undefined {
+    const isFirst = page[0]?.seqNum === this.#from
+    for (const record of page) {
+      this.#see(record)
+      // What was read for one message ends with it.
+      if (!isFirst && this.#joiner.start === undefined) return this.#upTo(record.seqNum + 1)
+    }
+    const { start } = this.#joiner
+    if (start === undefined) return this.#upTo((page.at(-1)?.seqNum ?? this.#from) + 1)
+    return start > this.#from ? this.#upTo(start) : undefined
+  }
+
+  #see(record: LogRecord): void {
+    const entry = decodeRecord(record)
+    if (entry.kind !== 'data' && entry.kind !== 'part') return
+    const { aborted, contentType } = this.#view
+    if (entry.kind === 'part' && isAborted(aborted, record.seqNum)) return
+    const shown = toDataRecord(record, entry, contentType)
+    if (entry.piece !== undefined) {
+      const body = this.#joiner.take(record.seqNum, entry.body, entry.piece)
+      if (body !== undefined) this.#records.push({ ...shown, body })
+      return
+    }
+    const isForeign = entry.kind === 'data' && entry.foreign
+    if (!isForeign) this.#joiner.drop()
+    this.#records.push(shown)
+  }
+
+  #upTo(end: SeqNum): Chunk {
+    const all = this.#records
+    return { records: all.filter(({ seqNum }) => seqNum < end), end }
   }
 }
 

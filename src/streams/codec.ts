@@ -73,6 +73,8 @@ export type DataRecord = {
   readonly seqNum: SeqNum
   readonly timestamp: number
   readonly body: Uint8Array
+  /** Its append goes on in the next record. */
+  readonly goesOn?: true
 }
 
 const NO_MARK: WriterMark = {}
@@ -126,10 +128,13 @@ export function decodeRecord(record: LogRecord): Entry {
 /** The record as a reader of the stream gets it; foreign ones can't break a JSON array. */
 export function toDataRecord(
   { seqNum, timestamp }: LogRecord,
-  { body, foreign }: Entry & { kind: 'data' },
+  entry: Entry & { kind: 'data' | 'part' },
   contentType: string,
 ): DataRecord {
-  return { seqNum, timestamp, body: foreign && isJson(contentType) ? asJsonMessage(body) : body }
+  const { body, kind } = entry
+  if (kind === 'part') return { seqNum, timestamp, body, goesOn: true }
+  const isWild = entry.foreign && isJson(contentType)
+  return { seqNum, timestamp, body: isWild ? asJsonMessage(body) : body }
 }
 
 /** Writes one data record; `closes` makes it the stream's last. */

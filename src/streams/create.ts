@@ -1,8 +1,10 @@
 /** Creating and deleting a stream, decided over its state (PROTOCOL §5.1, §5.4). PURE. */
-import { StreamConflictError, StreamRetainedError } from '../errors.ts'
+import { RequestError, StreamConflictError, StreamRetainedError } from '../errors.ts'
 import { refuse } from '../journal/command.ts'
 import type { Command, Decision } from '../journal/command.ts'
+import { fitsInBatch } from '../journal/draft.ts'
 import { deletedToken, incarnationToken } from '../journal/state.ts'
+import { LOG_LIMITS } from '../log/log.ts'
 import type { AppendRecord, SeqNum } from '../log/log.ts'
 import { sameContentType } from '../protocol/content-type.ts'
 import { sameExpiry } from '../protocol/expiry.ts'
@@ -52,7 +54,8 @@ export type Released = { readonly source: string; readonly id: string }
 
 /** Creates the stream, or finds the one that the same request would have made. */
 export function createCommand(request: NewStream): Command<Incarnation, CreateAnswer | Moved> {
-  const messages = messagesOf(request.body, request.config.contentType)
+  const { maxBatchRecords } = LOG_LIMITS
+  const messages = messagesOf(request.body, request.config.contentType, maxBatchRecords)
   return (state, now) => {
     const found = existing(state, now)
     if (found !== undefined) return compare(found, request)
@@ -62,7 +65,19 @@ export function createCommand(request: NewStream): Command<Incarnation, CreateAn
       return { kind: 'answer', answer: { kind: 'moved' } }
     }
     const prefix = fork?.prefix === undefined ? [] : [fork.prefix]
-    return create(request, [...prefix, ...messages()], state)
+    return create(request, [...prefix, ...withAdvice(messages)], state)
+  }
+}
+
+/** A stream and its first data are one batch, so that it never shows without them. */
+const ADVICE = 'a new stream has room for one batch: create it first, then append'
+
+function withAdvice(messages: () => readonly Uint8Array[]): readonly Uint8Array[] {
+  try {
+    return messages()
+  } catch (error) {
+    const tooMany = error instanceof RequestError && error.code === 'too_many_messages'
+    throw tooMany ? new RequestError(error.code, ADVICE) : error
   }
 }
 
@@ -127,6 +142,10 @@ function create(
     records.push(encodeData(message, context, undefined, close && last))
   })
   if (close && messages.length === 0) records.push(encodeClosed(context, {}))
+  if (!fitsInBatch(records)) {
+    const many = records.length > LOG_LIMITS.maxBatchRecords
+    return refuse(new RequestError(many ? 'too_many_messages' : 'payload_too_large', ADVICE))
+  }
   return {
     kind: 'write',
     records,

@@ -61,15 +61,17 @@ async function insideRecord(
   read: ReadChunk,
 ): Promise<ResolvedPoint> {
   let position = from
+  let begin = from
+  let left = bytes
   while (position < source.dataTail) {
     const { records, end } = await read(source, position)
-    const [record] = records
-    if (record !== undefined) {
-      const { body, seqNum } = record
-      if (bytes > body.length) throw overshoot()
-      return bytes === body.length
-        ? { position: seqNum + 1, prefix: undefined }
-        : { position: from, prefix: body.subarray(0, bytes) }
+    for (const { body, seqNum, goesOn } of records) {
+      if (left === body.length) return { position: seqNum + 1, prefix: undefined }
+      if (left < body.length) return { position: begin, prefix: body.subarray(0, left) }
+      // How an append was cut into records is nothing that clients know.
+      if (goesOn !== true) throw overshoot()
+      left -= body.length
+      begin = seqNum + 1
     }
     position = end
   }

@@ -35,11 +35,15 @@ export type StreamServiceOptions = {
   /** Unique in the world, and new for each process. */
   readonly gatewayId: string
   readonly commandTimeoutMs: number
+  /** A large append without progress for this long is broken off, whoever wrote it. In ms. */
+  readonly lockLeaseMs: number
   readonly chunkCacheBytes: number
   /** How many streams' states are kept in memory. */
   readonly maxOpenStreams: number
   /** Bodies of appends that wait for the log, over all streams. */
   readonly maxBufferedAppendBytes: number
+  /** Messages in one append. */
+  readonly maxAppendMessages: number
   /** How many producers a new stream remembers. */
   readonly maxProducers: number
   /** Has to know what changes. */
@@ -118,7 +122,9 @@ export class StreamService {
    * @throws GatewayError what the rules refuse, and what became of the append if that is unclear
    */
   append(name: string, request: AppendRequest): Promise<AppendAnswer> {
-    const append = (): Promise<AppendAnswer> => this.#open(name).execute(appendCommand(request))
+    const { maxAppendMessages } = this.#options
+    const append = (): Promise<AppendAnswer> =>
+      this.#open(name).execute(appendCommand(request, maxAppendMessages))
     const growth = request.body.length > 0 ? grownTo : () => NO_GROWTH
     return this.#change(name, request.body, () => this.#watch.around(name, append, growth))
   }
@@ -222,8 +228,8 @@ export class StreamService {
   #open(name: string): StreamLog {
     const open = this.#streams.get(name)
     if (open !== undefined) return open
-    const { log, clock, commandTimeoutMs, gatewayId } = this.#options
-    const stream = new StreamLog(name, { log, clock, commandTimeoutMs, gatewayId })
+    const { log, clock, commandTimeoutMs, lockLeaseMs, gatewayId } = this.#options
+    const stream = new StreamLog(name, { log, clock, commandTimeoutMs, lockLeaseMs, gatewayId })
     this.#streams.set(name, stream)
     return stream
   }

@@ -2,12 +2,11 @@
 import type { SeqNum } from '../log/log.ts'
 import { expiresAt } from '../protocol/expiry.ts'
 import type { Expiry } from '../protocol/expiry.ts'
-import type { Lock } from '../journal/lock.ts'
 import type { Lineage } from './lineage.ts'
 import type { Incarnation, StreamState } from './state.ts'
-import type { Visible } from './visible.ts'
+import type { Sight } from './visible.ts'
 
-export type StreamView = Visible & {
+export type StreamView = Sight & {
   readonly name: string
   /** Names this life of the stream: in ETags, and to tell one from the next. */
   readonly incarnation: string
@@ -20,8 +19,6 @@ export type StreamView = Visible & {
   readonly start: SeqNum
   /** The position after the last record of any kind: where following begins. */
   readonly nextSeq: SeqNum
-  /** The group that is open there. */
-  readonly lock: Lock | undefined
   readonly closed: boolean
   /** Forks read its data, which then outlives it. */
   readonly hasForks: boolean

@@ -4,7 +4,7 @@
  * Data is seen when the data tail has passed it. Inside an open group it stays behind the tail,
  * whoever wrote it; when the group ends, all of it is seen, or what others wrote in between.
  */
-import { aborts, commits } from '../journal/lock.ts'
+import { aborts, commits, foldLock } from '../journal/lock.ts'
 import type { Lock } from '../journal/lock.ts'
 import type { LogRecord, SeqNum } from '../log/log.ts'
 import type { Entry } from './codec.ts'
@@ -22,6 +22,9 @@ export type Visible = {
   /** Data that an S2 client wrote into the open group: it is seen when that ends. */
   readonly held: { readonly end: SeqNum; readonly at: number } | undefined
 }
+
+/** What is visible at one place of the log, and the group that is open there. */
+export type Sight = Visible & { readonly lock: Lock | undefined }
 
 /** Whether a part is none of the stream's data because its group was aborted. */
 export function isAborted(aborted: readonly SeqRange[], seqNum: SeqNum): boolean {
@@ -64,6 +67,11 @@ export function see<Seen extends Visible>(
     default:
       return seen
   }
+}
+
+/** What is known after a record, to whoever knows no more of the stream than this. */
+export function look(sight: Sight, entry: Entry, record: LogRecord): Sight {
+  return { ...see(sight, sight.lock, entry, record), lock: foldLock(sight.lock, record) }
 }
 
 function withoutGroup<Seen extends Visible>(seen: Seen, { begin }: Lock, { seqNum }: LogRecord) {

@@ -47,7 +47,9 @@ function serviceOver(log: DurableLog, clock: ManualClock): StreamService {
     commandTimeoutMs: 2_000,
     chunkCacheBytes: 1024 * 1024,
     maxOpenStreams: 10,
+    lockLeaseMs: 500,
     maxBufferedAppendBytes: 1024 * 1024,
+    maxAppendMessages: 100_000,
     maxProducers: 100,
     onBackgroundError: () => undefined,
   })

@@ -85,6 +85,7 @@ const RULES: readonly { from: string; may: readonly string[] }[] = [
       'hub/',
       'streams/codec.ts',
       'streams/lineage.ts',
+      'streams/visible.ts',
       'log/log.ts',
       'protocol/',
       'errors.ts',

@@ -73,7 +73,12 @@ describe('loadConfig', () => {
   test.each([
     ['a port that is none', { PORT: '70000' }, /PORT must be a whole number from 0 to 65535/],
     ['a number with a unit', { HUB_IDLE_MS: '60s' }, /HUB_IDLE_MS must be a whole number/],
-    ['an append limit over one S2 batch', { MAX_APPEND_BYTES: '2000000' }, /MAX_APPEND_BYTES/],
+    ['an append limit over 64 MiB', { MAX_APPEND_BYTES: '67108865' }, /MAX_APPEND_BYTES/],
+    [
+      'an append limit that no append could reach',
+      { MAX_APPEND_BYTES: '2000000', MAX_BUFFERED_APPEND_BYTES: '1999999' },
+      /MAX_BUFFERED_APPEND_BYTES must be at least/,
+    ],
     [
       'an endpoint that is no URL',
       { S2_ENDPOINT: 'localhost', AUTH: 'none' },

@@ -167,7 +167,7 @@ describe('compose', () => {
         kind: 'refuse',
         error: new RequestError(
           'too_many_messages',
-          'one request holds more messages than can be atomic',
+          'a new stream has room for one batch: create it first, then append',
         ),
       },
     ])

@@ -8,7 +8,7 @@ import { STREAM, appendRaw, bytes, foreign, memoryLog, spied, text } from './bui
 
 const CACHE_BYTES = 16 * 1024 * 1024
 const source = (dataTail: number, incarnation = 'i1'): ChunkSource => {
-  return { name: STREAM, incarnation, contentType: 'text/plain', dataTail }
+  return { name: STREAM, incarnation, contentType: 'text/plain', dataTail, aborted: [] }
 }
 const bodies = ({ records }: Chunk): string[] => records.map(({ body }) => text(body))
 
