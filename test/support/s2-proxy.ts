@@ -153,11 +153,12 @@ function streamOfCall(url: string): string {
 }
 
 /** The TCP layer: a pair of sockets for every connection, and the faults. */
-class Relay {
+export class Relay {
   readonly #innerPort: number
   readonly #pairs = new Set<SocketPair>()
   #server: net.Server | undefined
   #isPaused = false
+  #isMuted = false
   #delayMs = 0
   port = 0
 
@@ -190,6 +191,12 @@ class Relay {
     for (const pair of this.#pairs) pair.setPaused(isPaused)
   }
 
+  /** Passes on what clients send and holds what they are answered, until told otherwise. */
+  setMuted(isMuted: boolean): void {
+    this.#isMuted = isMuted
+    for (const pair of this.#pairs) pair.setMuted(isMuted)
+  }
+
   setDelay(ms: number): void {
     this.#delayMs = ms
   }
@@ -208,6 +215,7 @@ class Relay {
     this.#pairs.add(pair)
     client.once('close', () => this.#pairs.delete(pair))
     if (this.#isPaused) pair.setPaused(true)
+    if (this.#isMuted) pair.setMuted(true)
   }
 }
 
@@ -217,6 +225,7 @@ class SocketPair {
   readonly #delayMs: () => number
   #isStranded = false
   #isPaused = false
+  #isMuted = false
 
   constructor(client: net.Socket, server: net.Socket, delayMs: () => number) {
     this.#client = client
@@ -229,10 +238,14 @@ class SocketPair {
   setPaused(isPaused: boolean): void {
     if (this.#isStranded) return
     this.#isPaused = isPaused
-    for (const socket of [this.#client, this.#server]) {
-      if (isPaused) socket.pause()
-      else socket.resume()
-    }
+    this.#flow(this.#client)
+    this.#flow(this.#server)
+  }
+
+  setMuted(isMuted: boolean): void {
+    if (this.#isStranded) return
+    this.#isMuted = isMuted
+    this.#flow(this.#server)
   }
 
   strand(): void {
@@ -267,8 +280,14 @@ class SocketPair {
   #waitForDrain(from: net.Socket, to: net.Socket): void {
     from.pause()
     to.once('drain', () => {
-      if (!this.#isPaused) from.resume()
+      this.#flow(from)
     })
+  }
+
+  #flow(from: net.Socket): void {
+    const isHeld = this.#isPaused || (this.#isMuted && from === this.#server)
+    if (isHeld) from.pause()
+    else from.resume()
   }
 }
 
