@@ -27,6 +27,7 @@ export default defineConfig({
         testTimeout: 120_000,
         fileParallelism: false,
       }),
+      project('chaos', 'chaos'),
     ],
   },
 })
