@@ -30,12 +30,10 @@ export type JournalOptions = {
   readonly clock: Clock
   /** A command that has no certain outcome after this is answered as it stands. In ms. */
   readonly commandTimeoutMs: number
-  /** A group without progress for this long is broken off. In ms; for logs that have groups. */
-  readonly lockLeaseMs?: number
   /** Unique in the world: prefix of operation ids. */
   readonly gatewayId: string
   /** A group that another gateway has begun and not gone on with for as long is ended. In ms. */
-  readonly lockLeaseMs?: number | undefined
+  readonly lockLeaseMs?: number
 }
 
 /** The wait before a stream that was missing is created and written to again. */
