@@ -291,6 +291,7 @@ function bound(log: DurableLog): Partial<DurableLog> {
     checkTail: log.checkTail.bind(log),
     createStream: log.createStream.bind(log),
     openReadSession: log.openReadSession.bind(log),
+    openAppendSession: log.openAppendSession.bind(log),
   }
 }
 
