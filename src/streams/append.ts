@@ -45,10 +45,11 @@ export type AppendAnswer = {
 const PRODUCER_RETENTION_MS = 7 * 24 * 60 * 60 * 1000
 
 /**
- * How many places in a log may hold aborted groups: all of them stand in each checkpoint. One
- * place holds all that failed without other data between them.
+ * How many places in a log may hold aborted groups: all of them stand in each checkpoint, and
+ * with the most producers and forks they fit in a record. One place holds all that failed without
+ * other data between them.
  */
-const MAX_ABORTED_RANGES = 1000
+const MAX_ABORTED_RANGES = 200
 
 /**
  * Appends a body, closes the stream, or both in one step.

@@ -13,7 +13,15 @@ import type {
   ReadSessionHandlers,
   SeqNum,
 } from '../../../src/log/log.ts'
-import { encodeClosed, encodeData, encodeDeleted, encodeTouch } from '../../../src/streams/codec.ts'
+import { withCommit } from '../../../src/journal/envelope.ts'
+import { encodeAbort, encodeBegin } from '../../../src/journal/lock.ts'
+import {
+  encodeClosed,
+  encodeData,
+  encodeDeleted,
+  encodePart,
+  encodeTouch,
+} from '../../../src/streams/codec.ts'
 import type { DataRecord } from '../../../src/streams/codec.ts'
 import { NO_LINEAGE } from '../../../src/streams/lineage.ts'
 
@@ -37,6 +45,23 @@ export const closed = (seqNum: SeqNum): LogRecord => stored(seqNum, encodeClosed
 export const touch = (seqNum: SeqNum): LogRecord => stored(seqNum, encodeTouch(NO_CHECKPOINT))
 
 export const deleted = (seqNum: SeqNum): LogRecord => stored(seqNum, encodeDeleted('t'))
+
+/** The records of a group `g`. */
+export const group = {
+  begin: (seqNum: SeqNum): LogRecord =>
+    stored(seqNum, encodeBegin({ id: 'g', owner: 'o', openToken: '' }, NO_CHECKPOINT)),
+  part: (seqNum: SeqNum): LogRecord => stored(seqNum, encodePart(Buffer.from(`r${seqNum}`))),
+  commit: (seqNum: SeqNum, closes = false): LogRecord =>
+    stored(
+      seqNum,
+      withCommit(encodeData(Buffer.from(`r${seqNum}`), NO_CHECKPOINT, {}, closes), 'g'),
+    ),
+  abort: (seqNum: SeqNum): LogRecord => stored(seqNum, encodeAbort('g', NO_CHECKPOINT)),
+}
+
+/** What an S2 client writes directly. */
+export const direct = (seqNum: SeqNum): LogRecord =>
+  stored(seqNum, { kind: 'data', headers: [], body: Buffer.from(`r${seqNum}`) })
 
 /** A control record of ours that no gateway can read. */
 export const broken = (seqNum: SeqNum): LogRecord =>

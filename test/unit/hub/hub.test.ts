@@ -8,12 +8,15 @@ import {
   closed,
   data,
   deleted,
+  direct,
   finalData,
+  group,
   readAll,
   startHub,
   touch,
 } from './fakes.ts'
 
+const { begin, part, commit, abort } = group
 const DAY_MS = 24 * 60 * 60 * 1000
 
 describe('following', () => {
@@ -348,5 +351,77 @@ describe('time', () => {
     expect(hub.idleMs).toBe(5000)
     clock.set(0)
     expect(hub.idleMs).toBe(0)
+  })
+})
+
+describe('a group', () => {
+  test('shows nothing before its commit, and then all of it, elsewhere', () => {
+    const { hub, log } = startHub()
+    const reader = new Witness()
+    hub.add(reader)
+    log.last.give(data(11), begin(12), part(13))
+    log.last.give(part(14))
+    expect([reader.calls, hub.tail]).toEqual([['wake'], 12])
+    log.last.give(part(15), commit(16), data(17))
+    expect(reader.calls).toEqual(['wake', 'wake'])
+    // Who is before its end finds it in the log, up to where the ring begins.
+    for (const position of [10, 12, 16]) {
+      expect(hub.next(position)).toEqual({ kind: 'behind', end: 18 })
+    }
+    expect(hub.history).toMatchObject({ dataTail: 17, aborted: [], isFinal: true })
+    expect(readAll(hub, 17)).toEqual(['r17'])
+  })
+
+  test('that was open when the hub began is known to it', () => {
+    const lock = { id: 'g', owner: 'o', openToken: '', begin: 8 }
+    const { hub, log } = startHub({ lock, dataTail: 8 })
+    log.last.give(part(11))
+    expect(hub.next(8)).toEqual({ kind: 'tail', end: 8, closed: false })
+    log.last.give(commit(12))
+    expect(hub.next(8)).toEqual({ kind: 'behind', end: 13 })
+    expect(hub.next(13)).toEqual({ kind: 'tail', end: 13, closed: false })
+  })
+
+  test('goes on over a lost session', () => {
+    const { hub, log, clock } = startHub()
+    const reader = new Witness()
+    hub.add(reader)
+    log.last.give(begin(11), part(12))
+    log.last.handlers.onEnd(new Error('lost'))
+    clock.advance(100)
+    expect(log.last.from).toBe(13)
+    log.last.give(part(12), part(13), commit(14))
+    expect([reader.calls, hub.next(10).kind, hub.tail]).toEqual([['wake'], 'behind', 15])
+  })
+
+  test('closes the stream by its commit only', () => {
+    const { hub, log } = startHub()
+    log.last.give(begin(11), part(12), finalData(13))
+    expect(hub.closed).toBe(false)
+    log.last.give(commit(14, true))
+    expect([hub.closed, hub.state.phase]).toEqual([true, 'sealed'])
+    expect(hub.next(15)).toEqual({ kind: 'tail', end: 15, closed: true })
+  })
+
+  test('that is aborted wakes nobody, and is kept from those who read history', () => {
+    const { hub, log } = startHub()
+    const reader = new Witness()
+    hub.add(reader)
+    log.last.give(begin(11), part(12), abort(13))
+    expect([reader.calls, hub.tail]).toEqual([[], 10])
+    expect(hub.history.aborted).toEqual([[11, 13]])
+    log.last.give(data(14))
+    expect(readAll(hub, 10)).toEqual(['r14'])
+  })
+
+  test('that is aborted shows what an S2 client wrote into it', () => {
+    const { hub, log } = startHub()
+    const reader = new Witness()
+    hub.add(reader)
+    log.last.give(begin(11), part(12), direct(13), part(14))
+    expect([reader.calls, hub.tail]).toEqual([[], 10])
+    log.last.give(abort(15))
+    expect([reader.calls, hub.tail]).toEqual([['wake'], 14])
+    expect(hub.history).toMatchObject({ dataTail: 14, aborted: [[11, 15]] })
   })
 })

@@ -3,7 +3,7 @@ import { LogUnavailableError } from '../../../src/errors.ts'
 import type { AppendRecord, DurableLog } from '../../../src/log/log.ts'
 import { ChunkReader, TrimmedError, endsBefore } from '../../../src/streams/chunks.ts'
 import type { Chunk, ChunkSource } from '../../../src/streams/chunks.ts'
-import { encodeTouch } from '../../../src/streams/codec.ts'
+import { encodePart, encodeTouch } from '../../../src/streams/codec.ts'
 import { STREAM, appendRaw, bytes, foreign, memoryLog, spied, text } from './builders.ts'
 
 const CACHE_BYTES = 16 * 1024 * 1024
@@ -178,4 +178,63 @@ test('a body is what was written', async () => {
   const { chunks } = reader(log)
   const { records } = await chunks.read(source(2), 0)
   expect(records.map((record) => Buffer.from(record.body))).toEqual([Buffer.from(body), bytes('')])
+})
+
+describe('ChunkReader over groups', () => {
+  const part = (body: string, piece?: { index: number; count: number }): AppendRecord =>
+    encodePart(bytes(body), piece)
+  const json = (dataTail: number, more: Partial<ChunkSource> = {}): ChunkSource => {
+    return { ...source(dataTail), contentType: 'application/json', ...more }
+  }
+  const logWith = async (records: readonly AppendRecord[]): Promise<DurableLog> => {
+    const log = await memoryLog()
+    await log.createStream(STREAM)
+    for (let from = 0; from < records.length; from += 900) {
+      await appendRaw(log, records.slice(from, from + 900), '')
+    }
+    return log
+  }
+
+  test('shows parts, but for those of aborted groups', async () => {
+    const log = await logWith([part('"a"'), part('"b"'), foreign('1'), part('"c"'), part('"d"')])
+    const { chunks } = reader(log)
+    const chunk = await chunks.read(json(5, { aborted: [[1, 4]] }), 0)
+    expect(bodies(chunk)).toEqual(['"a"', '1', '"d"'])
+  })
+
+  test('ends before a message that the grid would cut, and then reads it to its end', async () => {
+    const pieces = Array.from({ length: 8 }, (_, n) => part(`${n}`, { index: n + 1, count: 8 }))
+    const small = (count: number) => Array.from({ length: count }, () => part('1'))
+    const log = await logWith([...small(996), ...pieces, ...small(500)])
+    const { chunks, calls } = reader(log)
+    const first = await chunks.read(json(1504), 0)
+    expect([first.end, first.records.length]).toEqual([996, 996])
+    const second = await chunks.read(json(1504), 996)
+    expect(second).toMatchObject({
+      end: 1004,
+      records: [{ seqNum: 1003, body: bytes('01234567') }],
+    })
+    expect(await chunks.read(json(1504), 996)).toBe(second)
+    expect((await chunks.read(json(1504), 1004)).end).toBe(1504)
+    // From inside of it, where no offset leads, none of it is shown.
+    const inside = await chunks.read(json(1504), 999)
+    expect(inside).toEqual({ end: 1000, records: [] })
+    expect(calls).toHaveLength(5)
+  })
+
+  test('shows nothing of a message that a fork has left in its middle, and keeps that apart', async () => {
+    const pieces = Array.from({ length: 4 }, (_, n) => part(`${n}`, { index: n + 1, count: 4 }))
+    const log = await logWith([...Array.from({ length: 998 }, () => part('1')), ...pieces])
+    const { chunks } = reader(log)
+    const fork = json(1000, { isFinal: true })
+    expect(await chunks.read(fork, 998)).toMatchObject({ end: 1000, records: [] })
+    expect(bodies(await chunks.read(json(1002), 998))).toEqual(['0123'])
+    expect(await chunks.read(fork, 998)).toMatchObject({ end: 1000, records: [] })
+  })
+
+  test('does not wait for the end of a message that an S2 client made up', async () => {
+    const log = await logWith([part('0', { index: 1, count: 900 }), part('1'), part('2')])
+    const { chunks } = reader(log)
+    expect(bodies(await chunks.read(json(3), 0))).toEqual(['1', '2'])
+  })
 })
