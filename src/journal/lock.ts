@@ -59,9 +59,15 @@ export function foldLock(lock: Lock | undefined, record: LogRecord): Lock | unde
   return commits(lock, record) || aborts(lock, record) ? undefined : lock
 }
 
+/** Whether a record is one of those that count for nothing before their group is committed. */
+export function isPart(record: LogRecord): boolean {
+  return kindOf(record) === 'part'
+}
+
 /** Whether a record makes all of the open group count. */
 export function commits({ id }: Lock, record: LogRecord): boolean {
-  return kindOf(record) !== undefined && readCommit(record) === id
+  const kind = kindOf(record)
+  return kind !== undefined && kind !== 'part' && readCommit(record) === id
 }
 
 /** Whether a record ends the open group so that nothing of it ever counts. */

@@ -1,8 +1,8 @@
 /** A stream's state as a fold over its log: what each record does to it. PURE. */
 import { Map } from 'immutable'
-import { commits } from '../journal/lock.ts'
+import { commits, isPart } from '../journal/lock.ts'
 import type { Lock } from '../journal/lock.ts'
-import { mapIncarnation, stepLocked, wholeState } from '../journal/state.ts'
+import { mapIncarnation, step, stepLocked, wholeState } from '../journal/state.ts'
 import type { LogState, Rules } from '../journal/state.ts'
 import type { LogRecord, SeqNum } from '../log/log.ts'
 import type { ProducerClaim, ProducerState } from '../protocol/producer.ts'
@@ -45,6 +45,8 @@ export type StreamState = LogState<Incarnation>
 /** How a stream's records are folded. */
 export const STREAM_RULES: Rules<Incarnation> = {
   apply: (before, record) => {
+    // There may be a hundred thousand of these in one append.
+    if (before.lock !== undefined && isPart(record)) return step(before, record)
     const entry = decodeRecord(record)
     const state = stepLocked(before, record)
     const seen = mapIncarnation(state, (life) => evolve(life, { lock: before.lock, entry, record }))

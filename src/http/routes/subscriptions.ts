@@ -25,6 +25,8 @@ type Options = {
   readonly publicUrl: string | undefined
 }
 
+/** The largest that makes sense; appends may be larger. */
+const MAX_BODY_BYTES = 1024 * 1024
 const CONTROL_PREFIX = `${STREAM_PREFIX}__ds/`
 const PREFIX = `${CONTROL_PREFIX}subscriptions/`
 const ONE = `${PREFIX}:id`
@@ -36,6 +38,10 @@ export const subscriptionRoutes: FastifyPluginCallback<Options> = (app, options,
     noteFailure(request, error)
     const { status, headers, body } = renderError(error)
     return reply.code(status).headers(headers).send(body)
+  })
+
+  app.addHook('onRoute', (route) => {
+    route.bodyLimit = MAX_BODY_BYTES
   })
 
   app.get(`${CONTROL_PREFIX}jwks.json`, async (_request, reply) => {

@@ -172,7 +172,12 @@ describe('compose', () => {
       },
     ])
     expect(outcomes(run([json(1000)], created(JSON_MODE)))).toEqual(['write'])
-    expect(run([say('x'.repeat(1024 * 1024)), say('y')])).toMatchObject({
+    const huge: Command<Incarnation, unknown> = () => ({
+      kind: 'write',
+      records: [encodeData(bytes('x'.repeat(1024 * 1024)), { checkpoint: 1 })],
+      answer: 0,
+    })
+    expect(run([huge, say('y')])).toMatchObject({
       batches: [{ records: [{ body: bytes('y') }] }],
       decisions: [{ kind: 'refuse', error: { code: 'payload_too_large' } }, { kind: 'write' }],
     })

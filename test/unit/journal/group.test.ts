@@ -32,8 +32,8 @@ const large = (size: number, more = {}) => say('x'.repeat(size), more)
 const run = (
   commands: Parameters<typeof compose<NonNullable<StreamState['incarnation']>>>[2],
   state: StreamState = created(),
-): Composition => compose(STREAM_RULES, state, commands, options)
-const recordsOf = ({ batches }: Composition, state: StreamState): LogRecord[] =>
+): Composition<Incarnation> => compose(STREAM_RULES, state, commands, options)
+const recordsOf = ({ batches }: Composition<Incarnation>, state: StreamState): LogRecord[] =>
   placed(
     batches.flatMap(({ records }) => records),
     { from: state.nextSeq },
