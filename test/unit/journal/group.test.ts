@@ -84,7 +84,7 @@ describe('a command too large for one batch', () => {
     expect(state).toMatchObject({ fencingToken: 'l:g-1', lock: { id: 'g-1', openToken: 'o:i1' } })
     const waiting = run([say('a', { contentType: 'a/b' }), say('b'), say('c')], state)
     expect(waiting).toMatchObject({ batches: [], decisions: [{ kind: 'refuse' }] })
-    expect(run([say('b')], { ...due, lock: state.lock })).toEqual({ batches: [], decisions: [] })
+    expect(run([say('b')], { ...due, lock: state.lock })).toMatchObject({ batches: [], decisions: [] })
   })
 
   test('names the newest checkpoint in each batch', () => {
