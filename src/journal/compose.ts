@@ -10,7 +10,7 @@ import { LOG_LIMITS } from '../log/log.ts'
 import type { AppendRecord } from '../log/log.ts'
 import { refuse } from './command.ts'
 import type { Command, Decision, GroupDecision } from './command.ts'
-import { Draft } from './draft.ts'
+import { Draft, isCheckpointDue } from './draft.ts'
 import type { MarkedBatch } from './draft.ts'
 import { composeGroup } from './group.ts'
 import type { Group } from './group.ts'
@@ -34,6 +34,11 @@ export type ComposeOptions = {
   readonly operation: string
   /** The gateway: it owns the groups. */
   readonly owner: string
+  /**
+   * The state holds records that are not durable yet. Their timestamps are guesses, and so no
+   * checkpoint may be made of it; all that would begin with one waits until they are.
+   */
+  readonly isAhead?: boolean
 }
 
 type Turn<Life> = {
@@ -59,6 +64,7 @@ export function compose<Life>(
   commands: readonly Command<Life, unknown>[],
   options: ComposeOptions,
 ): Composition<Life> {
+  if (options.isAhead === true && isCheckpointDue(state)) return nothing(state)
   const draft = Draft.begin(rules, state, options.now)
   const decisions: Decision<unknown>[] = []
   let writes = false
@@ -78,6 +84,10 @@ export function compose<Life>(
   return { batches: [draft.toBatch(options.operation)], decisions, after: draft.after }
 }
 
+function nothing<Life>(state: LogState<Life>): Composition<Life> {
+  return { batches: [], decisions: [], after: state }
+}
+
 /** Decides a command and adds its records to the draft; undefined when it waits for the next. */
 function take<Life>(command: Command<Life, unknown>, turn: Turn<Life>): Taken<Life> | undefined {
   const { rules, state, draft, options, writes } = turn
@@ -86,7 +96,8 @@ function take<Life>(command: Command<Life, unknown>, turn: Turn<Life>): Taken<Li
     if (decision.kind === 'answer' || decision.kind === 'refuse') return { decision }
     if (state.lock !== undefined) return undefined
     if (decision.kind === 'group') {
-      return writes ? undefined : takeGroup(rules, state, decision, options)
+      const waits = writes || options.isAhead === true
+      return waits ? undefined : takeGroup(rules, state, decision, options)
     }
     const begun = !draft.isEmpty
     if (begun && decision.alone === true) return undefined

@@ -92,7 +92,7 @@ export class Draft<Life> {
  * So one page holds all there is from a checkpoint up to the last batch, and that batch is no
  * longer than a second one: opening a log reads its last record and at most two pages.
  */
-function isCheckpointDue({ incarnation, sinceCheckpoint }: LogState<unknown>): boolean {
+export function isCheckpointDue({ incarnation, sinceCheckpoint }: LogState<unknown>): boolean {
   const { records, bytes } = sinceCheckpoint
   const { maxBatchRecords, maxBatchBytes } = LOG_LIMITS
   return incarnation !== undefined && (records >= maxBatchRecords || bytes >= maxBatchBytes)

@@ -159,10 +159,10 @@ export class Journal<Life> {
       const state = ahead ?? (await (othersWentFirst ? this.refresh() : this.known()))
       // Anew: whoever timed out meanwhile was told that nothing was written.
       items = this.#first()
-      const plan = this.#plan(state, items)
+      const plan = this.#plan(state, items, { isAhead: ahead !== undefined })
       if (plan.batches.length > 0) this.#send(plan)
       else if (ahead === undefined) await this.#answer(items)
-      // What they would be told rests on batches that are not durable yet.
+      // What they would be told, or begin with, rests on batches that are not durable yet.
       else await this.#flight.drained()
     } catch (error) {
       for (const item of items) item.fail(error)
@@ -173,7 +173,7 @@ export class Journal<Life> {
   async #answer(asked: readonly QueuedCommand<Life>[]): Promise<void> {
     const latest = await this.refresh()
     const items = asked.filter(({ phase }) => phase === 'waiting')
-    const plan = this.#plan(latest, items)
+    const plan = this.#plan(latest, items, { isAhead: false })
     if (plan.batches.length > 0) {
       this.#send(plan)
       return
@@ -187,12 +187,16 @@ export class Journal<Life> {
     return this.#queue.first(LOG_LIMITS.maxBatchRecords)
   }
 
-  #plan(state: LogState<Life>, items: readonly QueuedCommand<Life>[]): Plan<Life> {
+  #plan(
+    state: LogState<Life>,
+    items: readonly QueuedCommand<Life>[],
+    { isAhead }: { readonly isAhead: boolean },
+  ): Plan<Life> {
     const { clock, gatewayId: owner } = this.#options
     const operation = nextOperation(owner)
     if (items.length === 0) return { batches: [], decisions: [], after: state, operation }
     const commands = items.map(({ command }) => command)
-    const options = { now: clock.now(), operation, owner }
+    const options = { now: clock.now(), operation, owner, isAhead }
     return { ...compose(this.#rules, state, commands, options), operation }
   }
 

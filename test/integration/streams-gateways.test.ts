@@ -15,6 +15,8 @@ import { openEmbeddedLog } from '../../src/log/embedded-log.ts'
 import type { AppendSession } from '../../src/log/log.ts'
 import type { AppendRequest } from '../../src/protocol/requests.ts'
 import { StreamService } from '../../src/streams/service.ts'
+import { dyingLog } from '../support/dying-log.ts'
+import type { Death } from '../support/dying-log.ts'
 import { FlakyLog, NO_FAULTS, seededRandom } from '../support/flaky-log.ts'
 import { ManualClock } from '../support/manual-clock.ts'
 
@@ -68,21 +70,26 @@ class World {
   readonly background: unknown[] = []
   #instant = 0
 
-  private constructor(log: CountingLog, clock: ManualClock, random: () => number) {
+  private constructor(
+    log: CountingLog,
+    clock: ManualClock,
+    random: () => number,
+    death: Death | undefined,
+  ) {
     this.clock = clock
     this.random = random
     this.log = log
     this.gateways = range(GATEWAYS).map(
       (gateway) =>
         new StreamService({
-          log,
+          log: gateway === 0 && death !== undefined ? dyingLog(log, death) : log,
           clock,
           gatewayId: `g${gateway}`,
           commandTimeoutMs: 2_000,
           chunkCacheBytes: 1024 * 1024,
           maxOpenStreams: 10,
           lockLeaseMs: 500,
-          maxBufferedAppendBytes: 1024 * 1024,
+          maxBufferedAppendBytes: 64 * 1024 * 1024,
           maxAppendMessages: 100_000,
           maxProducers: 100,
           onBackgroundError: (_task, error) => this.background.push(error),
@@ -90,12 +97,13 @@ class World {
     )
   }
 
-  static async open(seed: number): Promise<World> {
+  /** `death` is that of the first gateway. */
+  static async open(seed: number, death?: Death): Promise<World> {
     const random = seededRandom(seed)
     const clock = new ManualClock({ random })
-    const now = (): number => clock.now()
+    const now = (): number => Math.floor(clock.now())
     const inner = await openEmbeddedLog({ location: { kind: 'memory' }, now })
-    return new World(new CountingLog(inner, NO_FAULTS, { clock, random }), clock, random)
+    return new World(new CountingLog(inner, NO_FAULTS, { clock, random }), clock, random, death)
   }
 
   /** Orders events that happen at the same millisecond. */
@@ -183,10 +191,10 @@ class World {
     }
   }
 
-  /** What all gateways agree on at the end. */
-  async agreed(): Promise<Contents | undefined> {
+  /** What all gateways that live agree on at the end. */
+  async agreed(living = this.gateways): Promise<Contents | undefined> {
     this.log.faults = NO_FAULTS
-    const [first, ...others] = await Promise.all(this.gateways.map((each) => this.contents(each)))
+    const [first, ...others] = await Promise.all(living.map((each) => this.contents(each)))
     for (const other of others) expect(other).toEqual(first)
     return first
   }
@@ -218,8 +226,12 @@ function range(length: number): number[] {
   return Array.from({ length }, (_, index) => index)
 }
 
-async function runSeed(seed: number, scenario: (world: World) => Promise<void>): Promise<void> {
-  const world = await World.open(seed)
+async function runSeed(
+  seed: number,
+  scenario: (world: World) => Promise<void>,
+  death?: Death,
+): Promise<void> {
+  const world = await World.open(seed, death)
   await world.clock.runUntil(scenario(world))
 }
 
@@ -266,6 +278,39 @@ async function pipeliningProducer(
     }
   }
   await Promise.all(window.map(send))
+}
+
+/** More than one batch of the log. */
+const LARGE = '.'.repeat(1_100_000)
+
+/** As {@link idempotentProducer}, with appends that take two batches; gives up when its gateway is dead. */
+async function largeProducer(
+  world: World,
+  id: string,
+  messages: number,
+  gateway?: StreamService,
+): Promise<void> {
+  for (const seq of range(messages)) {
+    for (let attempt = 0; gateway === undefined || attempt < 5; attempt += 1) {
+      const producer = { id, epoch: 0, seq }
+      const result = await world.append(`${id}/${seq}${LARGE}|`, { producer }, gateway)
+      if (result === 'acked') break
+      await world.pause(30)
+    }
+  }
+}
+
+/** The messages in a text of large ones and small ones, without what only makes them large. */
+function messagesOf({ records }: Contents): string[] {
+  const text = records.map((record) => record.text).join('')
+  return [...text.matchAll(/([a-z]+(?:-\d)?\/\d+)/g)].map(([, message = '']) => message)
+}
+
+/** What is in the stream that is no whole message. */
+function tornMessages({ records }: Contents): string[] {
+  const text = records.map((record) => record.text).join('')
+  const rest = text.replaceAll(`${LARGE}|`, '').replaceAll(/small\/\d|(large-\d|dying)\/\d/g, '')
+  return rest === '' ? [] : [`${rest.slice(0, 40)} (${rest.length})`]
 }
 
 /** Never retries. */
@@ -380,6 +425,47 @@ describe('gateways over one flaky log', () => {
       expect(idempotent).toHaveLength(3 * 80 + 5)
       expect(world.log.mostInFlight).toBeGreaterThan(1)
     }),
+  )
+
+  // The first gateway dies at any of the appends of a group, or between two groups.
+  test.each(SEEDS)('store large appends whole or not at all (seed %i)', (seed) =>
+    runSeed(
+      seed,
+      async (world) => {
+        await world.insist(() => world.create())
+        world.log.faults = { ...FAULTS, delayMs: 3 }
+        const [first, second] = world.gateways
+        const torn: string[] = []
+        const looks = async (): Promise<void> => {
+          for (let look = 0; look < 8; look += 1) {
+            const seen = await world.insist(() => world.contents(second!))
+            torn.push(...tornMessages(seen!))
+            await world.pause(60)
+          }
+        }
+        await Promise.all([
+          ...range(2).map((n) => largeProducer(world, `large-${n}`, 4)),
+          largeProducer(world, 'dying', 2, first),
+          idempotentProducer(world, 'small', 10),
+          looks(),
+        ])
+        const contents = (await world.agreed(world.gateways.slice(1)))!
+        expect([...torn, ...tornMessages(contents)]).toEqual([])
+        const found = messagesOf(contents).filter((id) => !id.startsWith('dying'))
+        const expected = [
+          ['large-0', 4],
+          ['large-1', 4],
+          ['small', 10],
+        ] as const
+        const all = expected.flatMap(([id, count]) => range(count).map((seq) => `${id}/${seq}`))
+        expect(found.toSorted()).toEqual(all.toSorted())
+        expectProducerOrder({
+          ...contents,
+          records: messagesOf(contents).map((text) => ({ tail: 0, text })),
+        })
+      },
+      { appends: 1 + (seed % 6), lastIsStored: seed % 2 === 0 },
+    ),
   )
 
   test.each(SEEDS)('store nothing after a closure (seed %i)', (seed) =>

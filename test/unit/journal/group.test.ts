@@ -12,7 +12,7 @@ import type { AppendRecord, LogRecord } from '../../../src/log/log.ts'
 import { appendCommand } from '../../../src/streams/append.ts'
 import { EMPTY_STATE } from '../../../src/journal/state.ts'
 import { STREAM_RULES } from '../../../src/streams/state.ts'
-import type { KnownProducer, StreamState } from '../../../src/streams/state.ts'
+import type { Incarnation, KnownProducer, StreamState } from '../../../src/streams/state.ts'
 import {
   JSON_MODE,
   NOW,
@@ -84,7 +84,21 @@ describe('a command too large for one batch', () => {
     expect(state).toMatchObject({ fencingToken: 'l:g-1', lock: { id: 'g-1', openToken: 'o:i1' } })
     const waiting = run([say('a', { contentType: 'a/b' }), say('b'), say('c')], state)
     expect(waiting).toMatchObject({ batches: [], decisions: [{ kind: 'refuse' }] })
-    expect(run([say('b')], { ...due, lock: state.lock })).toMatchObject({ batches: [], decisions: [] })
+    expect(run([say('b')], { ...due, lock: state.lock })).toMatchObject({
+      batches: [],
+      decisions: [],
+    })
+  })
+
+  test('waits for what is in flight: the timestamps in a checkpoint must be those of the log', () => {
+    const ahead = (commands: Parameters<typeof run>[0], state = created()) =>
+      compose(STREAM_RULES, state, commands, { ...options, isAhead: true })
+    expect(ahead([say('a'), large(2 * MIB)])).toMatchObject({
+      batches: [{ operation: 'g-1' }],
+      decisions: [{ kind: 'write' }],
+    })
+    expect(ahead([large(2 * MIB)])).toMatchObject({ batches: [], decisions: [] })
+    expect(ahead([say('a')], due)).toMatchObject({ batches: [], decisions: [] })
   })
 
   test('names the newest checkpoint in each batch', () => {
