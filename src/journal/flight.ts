@@ -38,10 +38,8 @@ export type FlightOptions<Life> = {
   readonly onLost: (loads: readonly Load<Life>[], loss: Loss) => Promise<void>
 }
 
-/** Most batches in flight: 200 a second, which is what S2 takes for a stream, 40 ms away. */
+/** Most batches in flight, of up to 1 MiB each. */
 const MAX_IN_FLIGHT = 8
-/** Between two batches while one is in flight, in ms: the next one has more to carry. */
-const GAP_MS = 5
 /** The wait before an append of unknown outcome is tried again. */
 const BACKOFF = { firstMs: 50, longestMs: 1000 }
 
@@ -54,7 +52,6 @@ export class Flight<Life> {
   /** Those that were sent come first. */
   readonly #slots: Slot<Life>[] = []
   #sent = 0
-  #lastSentAt = -Infinity
   #isSettling = false
   #watchers: (() => void)[] = []
 
@@ -68,21 +65,23 @@ export class Flight<Life> {
     return !this.#isSettling
   }
 
-  /** Sends batches behind those in flight. `isContended`: nothing should be sent behind them. */
-  send(loads: readonly Load<Life>[], { isContended }: { readonly isContended: boolean }): void {
+  /** Sends batches behind those in flight. `more`: others will follow while they are. */
+  send(loads: readonly Load<Life>[], { more }: { readonly more: boolean }): void {
     for (const load of loads) this.#slots.push({ load })
-    this.#fill(isContended ? 'unary' : 'any')
+    this.#fill(more)
     if (!this.#isSettling) void this.#settleAll()
   }
 
-  /** Resolves when there is room for another batch: at once if there is. */
-  async room(): Promise<void> {
-    while (!this.isEmpty) {
-      const gapMs = this.#lastSentAt + GAP_MS - this.#options.clock.now()
-      const hasRoom = this.#slots.length < MAX_IN_FLIGHT && this.#sender.isPipelined
-      if (hasRoom && this.#slots.length > 0 && gapMs <= 0) return
-      await this.#change(hasRoom && gapMs > 0 ? gapMs : undefined)
+  /**
+   * Resolves when a batch may be sent: when nothing is in flight, or behind what is, if that is
+   * possible and what the caller wants.
+   */
+  async room({ behind }: { readonly behind: boolean }): Promise<void> {
+    const hasRoom = (): boolean => {
+      const { length } = this.#slots
+      return behind && length > 0 && length < MAX_IN_FLIGHT && this.#sender.isOpen
     }
+    while (!this.isEmpty && !hasRoom()) await this.#change()
   }
 
   /** Resolves when {@link isEmpty}. */
@@ -90,23 +89,22 @@ export class Flight<Life> {
     while (!this.isEmpty) await this.#change()
   }
 
-  #change(timeoutMs?: number): Promise<void> {
+  #change(): Promise<void> {
     return new Promise((resolve) => {
-      if (timeoutMs !== undefined) this.#options.clock.after(timeoutMs, resolve)
       this.#watchers.push(resolve)
     })
   }
 
   /** Sends what waits for its turn, as far as it may be sent before the others are durable. */
-  #fill(mode: 'unary' | 'any'): void {
+  #fill(more = false): void {
     for (const slot of this.#slots.slice(this.#sent, MAX_IN_FLIGHT)) {
-      if (this.#sent > 0 && !this.#sender.isPipelined) return
-      const isLong = this.#slots.length > 1
-      const attempt = this.#sender.send(slot.load.batch, isLong ? 'session' : mode)
+      if (this.#sent > 0 && !this.#sender.isOpen) return
+      const { batch } = slot.load
+      const isAlone = this.#slots.length === 1 && !more
+      const attempt = isAlone ? this.#sender.sendAlone(batch) : this.#sender.sendInSession(batch)
       // It is awaited when its turn comes, which may be after it has failed.
       attempt.catch(() => undefined)
       slot.sent = { at: this.#options.clock.now(), attempt }
-      this.#lastSentAt = slot.sent.at
       this.#sent += 1
     }
   }
@@ -115,7 +113,7 @@ export class Flight<Life> {
     this.#isSettling = true
     for (let first = this.#slots[0]; first !== undefined; first = this.#slots[0]) {
       await this.#settle(first)
-      this.#fill('any')
+      this.#fill()
       this.#isSettling = this.#slots.length > 0
       const watchers = this.#watchers
       this.#watchers = []

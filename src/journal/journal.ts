@@ -69,6 +69,10 @@ export class Journal<Life> {
   readonly #lease: Lease
   /** How often in a row the log had no such stream. */
   #missing = 0
+  /** Whether the turn that comes next was waited for already. */
+  #isRested = false
+  /** Whether commands did not fit in the latest batch. */
+  #hasMore = false
   #isPumping = false
 
   constructor(name: string, rules: Rules<Life>, options: JournalOptions) {
@@ -140,9 +144,10 @@ export class Journal<Life> {
 
   /** Waits for the turn of this gateway's next batch. Answers whether others may have had theirs. */
   async #turn(): Promise<boolean> {
-    const ms = this.#turns.takePause()
+    const ms = this.#isRested ? 0 : this.#turns.takePause()
+    this.#isRested = false
     if (ms === 0) {
-      await this.#flight.room()
+      await this.#flight.room({ behind: this.#hasMore })
       return false
     }
     await this.#flight.drained()
@@ -211,7 +216,9 @@ export class Journal<Life> {
     )
     this.#ahead = after
     if (last > 0) this.#group = operation
-    this.#flight.send(loads, { isContended: this.#turns.isContended })
+    // They did not fit. Where rivals write too, what is sent behind a batch is in vain.
+    this.#hasMore = !this.#queue.isEmpty && !this.#turns.isContended
+    this.#flight.send(loads, { more: this.#hasMore })
   }
 
   /** Waits for another gateway's group to get on, or ends one that nobody goes on with. */
@@ -223,7 +230,7 @@ export class Journal<Life> {
     const operation = nextOperation(gatewayId)
     const batch = composeAbort(this.#rules, state, { now: clock.now(), operation })
     const load = { batch, ...NOBODY, blocked: this.#queue.first(1) }
-    this.#flight.send([load], { isContended: true })
+    this.#flight.send([load], { more: false })
     await this.#flight.drained()
   }
 
@@ -264,6 +271,9 @@ export class Journal<Life> {
       case 'conflict':
         this.#missing = 0
         this.#turns.lost()
+        // Before the look, so that it shows what has come meanwhile too.
+        await sleep(clock, this.#turns.takePause())
+        this.#isRested = true
         return batch && this.#state.learn(batch, loss.conflict)
     }
   }

@@ -91,11 +91,25 @@ export class KnownState<Life> {
     this.#state = EMPTY_STATE
   }
 
+  /** The refusal says how long the log is at least: there is no need to ask again. */
+  async #follow(conflict: AppendConflict): Promise<LogState<Life>> {
+    const state = this.#state
+    if (state === undefined || conflict.kind !== 'seq_num') return this.refresh()
+    const behind = conflict.nextSeqNum - state.nextSeq
+    if (behind <= 0 || behind > FAR) return this.refresh()
+    try {
+      return this.#keep(await advance(this.#source, state, conflict.nextSeqNum))
+    } catch (error) {
+      if (error instanceof StateLostError) return this.refresh()
+      throw error
+    }
+  }
+
   /** Learns what made the log refuse a batch that was judged by the state. */
   async learn(batch: AppendBatch, conflict: AppendConflict): Promise<void> {
     const isNews = ({ nextSeq, fencingToken }: LogState<Life>): boolean =>
       nextSeq !== batch.matchSeqNum || fencingToken !== batch.fencingToken
-    if (isNews(await this.refresh())) return
+    if (isNews(await this.#follow(conflict))) return
     // Nothing new explains it: S2 may have reclaimed the stream, and it grew to the same length.
     const opened = this.#replace(await this.#open())
     if (isNews(opened) || conflict.kind === 'seq_num') return

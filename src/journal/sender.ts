@@ -1,24 +1,20 @@
 /**
- * How batches get to the log: one unary append after the other while there are few, an append
- * session when there are many. A session costs a connection's stream for as long as it is kept,
- * a unary append several times the CPU; and only behind one another in a session may a batch be
- * sent before the one that it counts on is durable.
+ * How batches get to the log. One by one in unary appends, and in an append session when more than
+ * one batch waits: only behind one another in a session may a batch be sent before the one that it
+ * counts on is durable.
  */
 import type { Clock } from '../clock.ts'
 import type { AppendAck, AppendBatch, AppendSession, DurableLog } from '../log/log.ts'
 
-/** A log that takes so many batches within so many ms is hot. */
-const HOT = { batches: 4, withinMs: 1000 }
-/** A session that nobody has used for as long is let go of, in ms. */
+/** A session that nobody has used for as long is let go of: it holds a part of a connection. */
 const IDLE_MS = 5000
 
 export class Sender {
   readonly #log: DurableLog
   readonly #stream: string
   readonly #clock: Clock
-  /** When the latest batches were sent, the oldest first. */
-  #sentAt: readonly number[] = []
   #session: AppendSession | undefined
+  #usedAt = 0
   #isWatched = false
 
   constructor(log: DurableLog, stream: string, clock: Clock) {
@@ -27,18 +23,24 @@ export class Sender {
     this.#clock = clock
   }
 
-  /** Whether batches sent from now on are applied in order, and none after one that is not. */
-  get isPipelined(): boolean {
+  /** Sends a batch on its own: nothing is ahead of it, and nothing may be sent behind it. */
+  sendAlone(batch: AppendBatch): Promise<AppendAck> {
+    return this.#log.append(this.#stream, batch)
+  }
+
+  /** Whether a batch can be sent behind those in flight. */
+  get isOpen(): boolean {
     return this.#session?.isOpen === true
   }
 
-  /** Sends a batch: in a session, when the log is hot, or in a unary append. */
-  send(batch: AppendBatch, mode: 'unary' | 'session' | 'any'): Promise<AppendAck> {
-    const now = this.#clock.now()
-    this.#sentAt = [...this.#sentAt.slice(1 - HOT.batches), now]
-    if (mode === 'unary' || !this.isPipelined) this.close()
-    if (mode === 'session' || (mode === 'any' && this.#isHot(now))) this.#open()
-    return this.#session?.append(batch) ?? this.#log.append(this.#stream, batch)
+  /** Sends a batch that others may be sent behind: they are applied in order, or not at all. */
+  sendInSession(batch: AppendBatch): Promise<AppendAck> {
+    const open = this.#session?.isOpen === true ? this.#session : undefined
+    const session = open ?? this.#log.openAppendSession(this.#stream)
+    this.#session = session
+    this.#usedAt = this.#clock.now()
+    if (!this.#isWatched) this.#watch(IDLE_MS)
+    return session.append(batch)
   }
 
   /** Lets go of the session: what is under way in it is never acknowledged. */
@@ -47,22 +49,12 @@ export class Sender {
     this.#session = undefined
   }
 
-  #open(): void {
-    this.#session ??= this.#log.openAppendSession(this.#stream)
-    if (!this.#isWatched) this.#watch(IDLE_MS)
-  }
-
-  #isHot(now: number): boolean {
-    const [first = -Infinity] = this.#sentAt
-    return this.#sentAt.length === HOT.batches && now - first <= HOT.withinMs
-  }
-
   #watch(ms: number): void {
     this.#isWatched = true
     this.#clock.after(ms, () => {
       this.#isWatched = false
       if (this.#session === undefined) return
-      const idleMs = this.#clock.now() - (this.#sentAt.at(-1) ?? 0)
+      const idleMs = this.#clock.now() - this.#usedAt
       if (idleMs >= 0 && idleMs < IDLE_MS) this.#watch(IDLE_MS - idleMs)
       else this.close()
     })

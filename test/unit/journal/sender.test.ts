@@ -35,46 +35,32 @@ function recorded() {
 }
 
 describe('Sender', () => {
-  test('appends one by one while there are few, and in a session when there are many', () => {
-    const { sender, clock, came } = recorded()
-    for (let n = 0; n < 4; n += 1) {
-      void sender.send(batch, 'any')
-      clock.advance(400)
-    }
-    expect(came).toEqual(['unary', 'unary', 'unary', 'unary'])
-    for (let n = 0; n < 4; n += 1) {
-      void sender.send(batch, 'any')
-      clock.advance(100)
-    }
-    expect(came.slice(4)).toEqual(['unary', 'session 0', 'session 0', 'session 0'])
-    expect(sender.isPipelined).toBe(true)
-  })
-
-  test('opens a session at once for what must be pipelined, and leaves it for what must not', () => {
-    const { sender, came, sessions } = recorded()
-    void sender.send(batch, 'session')
-    expect([came, sender.isPipelined]).toEqual([['session 0'], true])
-    void sender.send(batch, 'unary')
-    expect([came[1], sender.isPipelined, sessions[0]?.isOpen]).toEqual(['unary', false, false])
+  test('sends alone what nothing follows, and in one session what belongs together', () => {
+    const { sender, came } = recorded()
+    void sender.sendAlone(batch)
+    expect([came, sender.isOpen]).toEqual([['unary'], false])
+    void sender.sendInSession(batch)
+    void sender.sendInSession(batch)
+    expect([came, sender.isOpen]).toEqual([['unary', 'session 0', 'session 0'], true])
   })
 
   test('replaces a session that is over', () => {
     const { sender, came, sessions } = recorded()
-    void sender.send(batch, 'session')
+    void sender.sendInSession(batch)
     sessions[0]!.isOpen = false
-    expect(sender.isPipelined).toBe(false)
-    void sender.send(batch, 'session')
+    expect(sender.isOpen).toBe(false)
+    void sender.sendInSession(batch)
     expect(came).toEqual(['session 0', 'session 1'])
   })
 
   test('lets go of a session that nobody has used for 5 s, and of no other', () => {
     const { sender, clock, sessions } = recorded()
-    void sender.send(batch, 'session')
+    void sender.sendInSession(batch)
     clock.advance(3000)
-    void sender.send(batch, 'session')
+    void sender.sendInSession(batch)
     clock.advance(4999)
     expect(sessions[0]?.isOpen).toBe(true)
     clock.advance(1)
-    expect([sessions[0]?.isOpen, sender.isPipelined, clock.timers]).toEqual([false, false, 0])
+    expect([sessions[0]?.isOpen, sender.isOpen, clock.timers]).toEqual([false, false, 0])
   })
 })
