@@ -2,9 +2,6 @@
 import { seededRandom } from '../support/flaky-log.ts'
 import type { WriterKind } from './history.ts'
 
-/** Appends that are larger than one batch of the log: not supported yet, the answer is 413. */
-export const LARGE_APPENDS: boolean = true
-
 export const GATEWAYS = 3
 /** How long clients work while there are faults. */
 export const DURATION_MS = 6_500

@@ -3,7 +3,6 @@ import type { Client } from './client.ts'
 import type { AppendOperation } from './history.ts'
 import { append } from './requests.ts'
 import type { AppendRequest } from './requests.ts'
-import { LARGE_APPENDS } from './plan.ts'
 import type { Random } from './plan.ts'
 
 /** Of idempotent appends that are sent to two gateways at the same moment. */
@@ -16,7 +15,7 @@ const LAST_ATTEMPTS = 100
 type Content = Pick<AppendRequest, 'count' | 'padding'>
 
 function content(random: Random): Content {
-  if (LARGE_APPENDS && random.chance(0.02)) {
+  if (random.chance(0.03)) {
     return random.chance(0.5)
       ? { count: random.between(1_001, 2_500), padding: 0 }
       : { count: random.between(20, 40), padding: 64 * 1024 }
