@@ -61,6 +61,12 @@ async function connected({ hubs }: TestGateway, count: number): Promise<void> {
 
 const isUpToDate = ({ controls }: SseClient) => controls.at(-1)?.upToDate === true
 
+/** All of it is there, and so is the control event that belongs to the last of it. */
+const hasAll =
+  (ending: string) =>
+  ({ text, events }: SseClient): boolean =>
+    text.endsWith(ending) && events.at(-1)?.event === 'control'
+
 /** Every data event is followed by its control event, with the same offset and a higher cursor. */
 function expectPaired({ events }: SseClient): void {
   let cursor = 0
@@ -186,7 +192,7 @@ describe('readers who are behind', () => {
     const last = '249,'
     const all = Array.from({ length: 250 }, (_, n) => `${n},`).join('')
     for (const reader of readers) {
-      await reader.until(({ text }) => text.endsWith(last))
+      await reader.until(hasAll(last))
       expect(reader.text).toBe(all)
       expectPaired(reader)
       reader.leave()
@@ -211,7 +217,7 @@ describe('readers who are behind', () => {
     expect([held > 0, held < 1_000_000]).toEqual([true, true])
     reader.resume()
     await append('end')
-    await reader.until(({ text }) => text.endsWith('end'))
+    await reader.until(hasAll('end'))
     const expected = Array.from({ length: 200 }, (_, n) => body(n)).join('') + 'end'
     expect(reader.text === expected).toBe(true)
     expectPaired(reader)
