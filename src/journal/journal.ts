@@ -79,9 +79,11 @@ export class Journal<Life> {
     this.name = name
     this.#rules = rules
     this.#options = options
-    this.#state = new KnownState({ log: options.log, name, rules })
+    this.#turns = new Turns(options.clock, options.gatewayId)
+    const onBatch = (operation: string, timestamp: number): void =>
+      this.#turns.saw(writerOf(operation), timestamp)
+    this.#state = new KnownState({ log: options.log, name, rules, onBatch })
     this.#queue = new CommandQueue(options.clock, options.commandTimeoutMs)
-    this.#turns = new Turns(options.clock)
     this.#lease = new Lease(options.clock, options.lockLeaseMs ?? LOCK_LEASE_MS)
     this.#flight = new Flight<Life>({
       log: options.log,
@@ -295,6 +297,11 @@ export class Journal<Life> {
 function nextOperation(gatewayId: string): string {
   operations += 1
   return `${gatewayId}-${operations.toString(36)}`
+}
+
+/** The gateway that has named a batch so. */
+function writerOf(operation: string): string {
+  return operation.slice(0, operation.lastIndexOf('-'))
 }
 
 /** What an error of a batch means to a command that was not in it. */

@@ -4,7 +4,7 @@
  */
 import { BeyondTailError, LOG_LIMITS, LogStreamMissingError } from '../log/log.ts'
 import type { DurableLog, LogRecord, SeqNum } from '../log/log.ts'
-import { readCheckpointPointer } from './envelope.ts'
+import { readCheckpointPointer, readOperationId } from './envelope.ts'
 import { EMPTY_STATE, huskState } from './state.ts'
 import type { LogState, Rules } from './state.ts'
 
@@ -14,6 +14,8 @@ export type Source<Life> = {
   /** The log's name of the stream that holds the records. */
   readonly name: string
   readonly rules: Rules<Life>
+  /** Told of each batch that is read to be folded. */
+  readonly onBatch?: (operation: string, timestamp: number) => void
 }
 
 /** A source whose records are only read. */
@@ -72,12 +74,22 @@ export async function advance<Life>(
     if (records.length === 0) throw new StateLostError()
     for (const record of records) {
       if (record.seqNum !== next) throw new StateLostError()
-      if (next === state.nextSeq) state = source.rules.apply(state, record)
+      if (next === state.nextSeq) state = fold(source, state, record)
       else if (record.timestamp !== state.timestamp) throw new StateLostError()
       next += 1
     }
   }
   return state
+}
+
+function fold<Life>(
+  { rules, onBatch }: Source<Life>,
+  state: LogState<Life>,
+  record: LogRecord,
+): LogState<Life> {
+  const operation = readOperationId(record)
+  if (operation !== undefined) onBatch?.(operation, record.timestamp)
+  return rules.apply(state, record)
 }
 
 /** The records needed to go on folding are gone: the state must be opened anew. */

@@ -2,10 +2,11 @@
  * Fairness among gateways that write one log. Of two that append at the same place the log takes
  * one; the other one learns so when the first is done, and has to read before it can try again. A
  * gateway that always has something to write would be first every time, and never know that
- * others wait. So it lets them go first now and then, and each time while it knows of them.
+ * others wait. So it lets them go first now and then, and takes turns with those it knows of.
  *
- * In every round somebody gets on, and each of `n` rivals with the same chance: one waits for `n`
- * rounds on average, and a round is about two appends.
+ * The records tell who wrote last, and all put the gateways that write in the same order: each
+ * waits for as long as those need that come before it. Nobody has to be asked, and who has nothing
+ * to write only lets his time pass. When all have much to write, one waits for `n` turns.
  */
 import type { Clock } from '../clock.ts'
 
@@ -13,6 +14,10 @@ import type { Clock } from '../clock.ts'
 const LONGEST_STREAK = 16
 /** How long a pause is, in appends. */
 const PAUSE = 2
+/** The time of one turn, in appends: a look at the log goes before each. */
+const TURN = 1.5
+/** What chance adds to it: two whose view of the order differs must not meet for ever. */
+const JITTER = 0.5
 /** How long after a conflict rivals are reckoned with, in ms. */
 const CONTENDED_MS = 1000
 /** Before any append was timed: about one of s2-lite. In ms. */
@@ -24,13 +29,20 @@ const WEIGHT = 0.2
 
 export class Turns {
   readonly #clock: Clock
+  readonly #own: string
+  /** The gateways that have written lately, and when they were seen to. */
+  readonly #rivals = new Map<string, number>()
+  /** Who wrote last, as far as it is known here. */
+  #last: string
   #appendMs = FIRST_APPEND_MS
   #busySince = -Infinity
   #endedAt = -Infinity
   #contendedUntil = -Infinity
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, own: string) {
     this.#clock = clock
+    this.#own = own
+    this.#last = own
   }
 
   /** Whether another gateway was first lately: what is sent ahead of an answer is in vain then. */
@@ -41,6 +53,7 @@ export class Turns {
   /** A batch of ours was first; it took so many ms. */
   won(ms: number): void {
     this.#endedAt = this.#clock.now()
+    this.#last = this.#own
     this.#appendMs += WEIGHT * (Math.min(ms, LONGEST_APPEND_MS) - this.#appendMs)
   }
 
@@ -49,18 +62,42 @@ export class Turns {
     this.#contendedUntil = this.#clock.now() + CONTENDED_MS
   }
 
+  /** A batch is in the log: who wrote it, and when. To be told of in the log's order. */
+  saw(writer: string, at: number): void {
+    if (writer !== this.#own && this.#isLate(at)) this.#rivals.set(writer, at)
+    this.#last = writer
+  }
+
   /** How long to wait before the next batch, in ms. A pause that is taken ends a streak. */
   takePause(): number {
     const now = this.#clock.now()
-    const pauseMs = PAUSE * this.#appendMs
     if (this.isContended) {
       this.#busySince = now
-      return this.#clock.random() * pauseMs
+      return this.#untilTurn() * this.#appendMs
     }
+    const pauseMs = PAUSE * this.#appendMs
     // Whoever had nothing to write for as long has let others go first already.
     if (now - this.#endedAt >= pauseMs) this.#busySince = now
     if (now - this.#busySince < LONGEST_STREAK * this.#appendMs) return 0
     this.#busySince = now + pauseMs
     return pauseMs
+  }
+
+  /** How long it takes those that come before, in appends. */
+  #untilTurn(): number {
+    const chance = this.#clock.random()
+    for (const [rival, at] of this.#rivals) if (!this.#isLate(at)) this.#rivals.delete(rival)
+    // Who it was does not show: chance alone must part us.
+    if (this.#rivals.size === 0) return PAUSE * chance
+    const ring = [this.#own, ...this.#rivals.keys()].sort()
+    const last = Math.max(0, ring.indexOf(this.#last))
+    const steps = (ring.indexOf(this.#own) - last + ring.length) % ring.length
+    const before = (steps === 0 ? ring.length : steps) - 1
+    return before * TURN + chance * JITTER
+  }
+
+  /** The log's clock may be another one: whatever is about as late counts. */
+  #isLate(at: number): boolean {
+    return Math.abs(this.#clock.now() - at) < CONTENDED_MS
   }
 }

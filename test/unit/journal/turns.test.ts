@@ -15,6 +15,7 @@ const CONTENDED_MS = 1000
 class SharedLog {
   readonly clock: ManualClock
   readonly winners: string[] = []
+  readonly wonAt: number[] = []
   #taken = 0
   #durable = 0
   #durableAt = 0
@@ -34,6 +35,7 @@ class SharedLog {
     if (isFirst) {
       this.#durable += 1
       this.winners.push(name)
+      this.wonAt.push(this.clock.now())
     }
     await this.#about(HOP_MS)
     return isFirst
@@ -63,28 +65,32 @@ async function rival(
   restMs = 0,
 ): Promise<void> {
   const { clock } = log
-  const turns = new Turns(clock)
+  const turns = new Turns(clock, name)
+  const look = async (known: number): Promise<number> => {
+    const tail = await log.tail()
+    for (let seen = known; seen < tail; seen += 1) turns.saw(log.winners[seen]!, log.wonAt[seen]!)
+    return tail
+  }
   for (let known = 0; !isOver();) {
     const begun = clock.now()
-    if (await log.append(name, known)) {
+    const isFirst = await log.append(name, known)
+    if (isFirst) {
       turns.won(clock.now() - begun)
       known += 1
       if (restMs > 0) await sleep(clock, restMs)
     } else {
       turns.lost()
-      known = await log.tail()
     }
     const pauseMs = turns.takePause()
-    if (pauseMs === 0) continue
-    await sleep(clock, pauseMs)
-    known = await log.tail()
+    if (pauseMs > 0) await sleep(clock, pauseMs)
+    if (pauseMs > 0 || !isFirst) known = await look(known)
   }
 }
 
 /** A writer that knows of nobody else. */
 const lone = () => {
   const clock = new ManualClock({ now: 0 })
-  return { clock, turns: new Turns(clock) }
+  return { clock, turns: new Turns(clock, 'own') }
 }
 
 /** One batch after the other without a rest, each as slow as is said. */
@@ -153,7 +159,7 @@ describe('Turns', () => {
 
   test.each([0, 0.25, 0.999])('pause by chance after a conflict: %d', (random) => {
     const clock = new ManualClock({ now: 0, random: () => random })
-    const turns = new Turns(clock)
+    const turns = new Turns(clock, 'own')
     for (let time = 0; time < 100; time += 1) turns.won(APPEND_MS)
     turns.lost()
     expect(turns.takePause()).toBeCloseTo(random * 2 * APPEND_MS)
@@ -162,6 +168,30 @@ describe('Turns', () => {
       expect.closeTo(random * 2 * APPEND_MS),
       true,
     ])
+  })
+
+  test('wait for those that come between the last writer and itself', () => {
+    const clock = new ManualClock({ now: 0, random: () => 0 })
+    const turns = new Turns(clock, 'b')
+    for (let time = 0; time < 100; time += 1) turns.won(APPEND_MS)
+    turns.lost()
+    const pauseAfter = (writer: string): number => {
+      turns.saw(writer, clock.now())
+      return turns.takePause() / APPEND_MS
+    }
+    for (const rival of ['c', 'd']) turns.saw(rival, clock.now())
+    expect(pauseAfter('a')).toBe(0)
+    expect(pauseAfter('d')).toBeCloseTo(1.5)
+    expect(pauseAfter('c')).toBeCloseTo(3)
+    turns.won(APPEND_MS)
+    expect(turns.takePause() / APPEND_MS).toBeCloseTo(4.5)
+    // The others were silent for long, and who wrote long ago is no rival.
+    clock.advance(CONTENDED_MS)
+    turns.lost()
+    turns.saw('e', clock.now() - CONTENDED_MS)
+    expect(pauseAfter('a')).toBe(0)
+    turns.won(APPEND_MS)
+    expect(turns.takePause() / APPEND_MS).toBeCloseTo(1.5)
   })
 
   test('reckon with nobody once the last conflict is long over', () => {
@@ -183,6 +213,8 @@ describe('Turns', () => {
     const fair = log.winners.length / count
     const isFair = (share: number) => share > 0.7 * fair && share < 1.4 * fair
     expect({ shares, fair: shares.every(isFair) }).toEqual({ shares, fair: true })
+    // One that is alone takes 10 ms, with the time to the log and back.
+    expect(log.clock.now() / log.winners.length).toBeLessThan(2 * (APPEND_MS + 2 * HOP_MS))
   })
 
   test.each([1, 2, 3, 4, 5].flatMap((seed) => [0, 0.3].map((restMs) => [seed, restMs] as const)))(
