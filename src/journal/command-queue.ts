@@ -14,7 +14,7 @@ export interface QueuedCommand<Life> {
 
 type Item<Life> = QueuedCommand<Life> & {
   phase: QueuedCommand<Life>['phase']
-  readonly deadline: number
+  deadline: number
 }
 
 export class CommandQueue<Life> {
@@ -106,9 +106,10 @@ export class CommandQueue<Life> {
     this.#cancelTimer = undefined
     const now = this.#clock.now()
     for (const item of this.#unanswered) {
+      // Nobody waits for longer because the clock was set back.
+      item.deadline = Math.min(item.deadline, now + this.#timeoutMs)
       const left = item.deadline - now
-      // A clock that was set back must not make anybody wait for longer.
-      if (left > 0 && left <= this.#timeoutMs) {
+      if (left > 0) {
         this.#cancelTimer = this.#clock.after(left, () => this.#expire())
         return
       }

@@ -11,6 +11,7 @@ import type { Decision } from './command.ts'
 import type { MarkedBatch } from './draft.ts'
 import { Sender } from './sender.ts'
 import { appendSettled } from './settle.ts'
+import type { Settled } from './settle.ts'
 
 /** A batch, and the commands that it answers once it is durable. */
 export type Load<Life> = {
@@ -32,7 +33,7 @@ export type FlightOptions<Life> = {
   readonly log: DurableLog
   readonly stream: string
   readonly clock: Clock
-  /** The first of those in flight is durable; it took so many ms. */
+  /** The first of those in flight is durable; it took so many ms by itself. Never rejects. */
   readonly onApplied: (load: Load<Life>, timestamp: number | undefined, ms: number) => Promise<void>
   /** The first is not in the log, and so neither are the others. Never rejects. */
   readonly onLost: (loads: readonly Load<Life>[], loss: Loss) => Promise<void>
@@ -52,6 +53,7 @@ export class Flight<Life> {
   /** Those that were sent come first. */
   readonly #slots: Slot<Life>[] = []
   #sent = 0
+  #settledAt = -Infinity
   #isSettling = false
   #watchers: (() => void)[] = []
 
@@ -122,33 +124,36 @@ export class Flight<Life> {
   }
 
   async #settle({ load, sent }: Slot<Life>): Promise<void> {
-    const { log, stream, clock, onApplied, onLost } = this.#options
-    let loss: Loss
+    const { clock, onApplied, onLost } = this.#options
+    const settled = await this.#outcome(load, sent)
+    if (settled.kind === 'applied') {
+      this.#slots.shift()
+      this.#sent -= 1
+      const now = clock.now()
+      const begun = Math.max(sent?.at ?? now, this.#settledAt)
+      this.#settledAt = now
+      await onApplied(load, settled.timestamp, now - begun)
+      return
+    }
+    const lost = this.#slots.splice(0)
+    this.#sent = 0
+    this.#sender.close()
+    const loads = lost.map((slot) => slot.load)
+    await onLost(loads, settled)
+  }
+
+  async #outcome(load: Load<Life>, sent: Sent | undefined): Promise<Settled | Loss> {
+    const { log, stream, clock } = this.#options
     try {
-      const settled = await appendSettled(log, stream, load.batch, {
+      return await appendSettled(log, stream, load.batch, {
         operation: load.batch.operation,
         attempt: sent?.attempt,
         backoff: (attempt) => sleep(clock, backoffMs(clock, attempt, BACKOFF)),
         isWanted: () => this.#slots.some(isWanted),
       })
-      if (settled.kind === 'applied') {
-        this.#slots.shift()
-        this.#sent -= 1
-        const now = clock.now()
-        await onApplied(load, settled.timestamp, now - (sent?.at ?? now))
-        return
-      }
-      loss = settled
     } catch (error) {
-      loss = { kind: 'failed', error }
+      return { kind: 'failed', error }
     }
-    const lost = this.#slots.splice(0)
-    this.#sent = 0
-    this.#sender.close()
-    await onLost(
-      lost.map((slot) => slot.load),
-      loss,
-    )
   }
 }
 

@@ -163,6 +163,7 @@ export class Journal<Life> {
     try {
       // With nothing in flight, what is known counts; else what those in flight will leave.
       const ahead = this.#flight.isEmpty ? undefined : this.#ahead
+      if (ahead === undefined) await this.#flight.drained()
       const state = ahead ?? (await (othersWentFirst ? this.refresh() : this.known()))
       // Anew: whoever timed out meanwhile was told that nothing was written.
       items = this.#first()
@@ -243,12 +244,18 @@ export class Journal<Life> {
   ): Promise<void> {
     this.#missing = 0
     this.#turns.won(ms)
-    await this.#follow(batch, timestamp)
+    try {
+      await this.#follow(batch, timestamp)
+    } catch {
+      // The batch stands, whatever keeps this gateway from folding it: the next look will show it.
+      this.#state.forget()
+    }
     settleAll(items, decisions)
   }
 
   async #lost(loads: readonly Load<Life>[], loss: Loss): Promise<void> {
     const items = loads.flatMap((load) => load.items)
+    this.#ahead = undefined
     try {
       await this.#learn(loads[0]?.batch, loss)
       this.#queue.takeBack(items)

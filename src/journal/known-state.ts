@@ -86,6 +86,11 @@ export class KnownState<Life> {
     this.#state = state
   }
 
+  /** What was folded is not to be relied on: the state is to be opened anew. */
+  forget(): void {
+    this.#state = undefined
+  }
+
   /** The log has said that it has no such stream. */
   reset(): void {
     this.#state = EMPTY_STATE

@@ -15,6 +15,7 @@ export class Sender {
   readonly #clock: Clock
   #session: AppendSession | undefined
   #usedAt = 0
+  #underWay = 0
   #isWatched = false
 
   constructor(log: DurableLog, stream: string, clock: Clock) {
@@ -40,7 +41,14 @@ export class Sender {
     this.#session = session
     this.#usedAt = this.#clock.now()
     if (!this.#isWatched) this.#watch(IDLE_MS)
-    return session.append(batch)
+    const append = session.append(batch)
+    this.#underWay += 1
+    const settled = (): void => {
+      this.#underWay -= 1
+      this.#usedAt = this.#clock.now()
+    }
+    append.then(settled, settled)
+    return append
   }
 
   /** Lets go of the session: what is under way in it is never acknowledged. */
@@ -55,7 +63,8 @@ export class Sender {
       this.#isWatched = false
       if (this.#session === undefined) return
       const idleMs = this.#clock.now() - this.#usedAt
-      if (idleMs >= 0 && idleMs < IDLE_MS) this.#watch(IDLE_MS - idleMs)
+      if (this.#underWay > 0) this.#watch(IDLE_MS)
+      else if (idleMs >= 0 && idleMs < IDLE_MS) this.#watch(IDLE_MS - idleMs)
       else this.close()
     })
   }

@@ -3,7 +3,7 @@
  *
  * A lost connection or a time-out says nothing about the append. The same batch is then tried
  * again under the same conditions: at most one copy can take its seq num, and on a refusal the
- * record at that position tells whose it is. This is the only place that appends to the log.
+ * record at that position tells whose it is. All that is appended is settled here.
  */
 import { AppendOutcomeUnknownError, LogUnavailableError } from '../errors.ts'
 import {
@@ -52,7 +52,8 @@ export type SettleOptions = {
 /**
  * Appends the batch and finds out what became of it.
  *
- * @throws LogUnavailableError the log was not reached, not for some seconds; nothing was written
+ * @throws LogUnavailableError the log was not reached for some seconds, or until nobody waited any
+ *   more; nothing was written
  * @throws AppendOutcomeUnknownError the record that would tell is gone, or nobody waits any more:
  *   an append that its client has given up must not be written an hour later
  */
@@ -70,7 +71,9 @@ export async function appendSettled(
       const made = attempt === 0 ? options.attempt : undefined
       return applied(await (made ?? log.append(stream, batch)))
     } catch (error) {
-      const settled = isAbroad ? await settleRefusal(error, place) : withoutEffect(error)
+      // A refusal after another attempt may be that attempt's doing, whatever was said of it.
+      const settled =
+        attempt > 0 ? await settleRefusal(error, place, isAbroad) : withoutEffect(error)
       if (settled !== undefined) return settled
       isAbroad ||= error instanceof AppendOutcomeUnknownError
       if (!isAbroad && attempt === MAX_UNREACHED) throw error
@@ -92,17 +95,25 @@ type Place = {
   readonly operation: string
 }
 
-/** What a refusal means now that a copy may be anywhere. Undefined: still not clear. */
-async function settleRefusal(error: unknown, place: Place): Promise<Settled | undefined> {
+/**
+ * What an answer means after other attempts, of which a copy may be anywhere when `isAbroad`.
+ * Undefined: still not clear.
+ */
+async function settleRefusal(
+  error: unknown,
+  place: Place,
+  isAbroad: boolean,
+): Promise<Settled | undefined> {
   if (error instanceof AppendConflictError) return whose(place, error.conflict)
-  if (error instanceof LogStreamMissingError) {
-    // Nobody has created it, most likely. Any other stream was there when the first copy left,
-    // and what became of that copy is lost with it.
-    if (place.batch.matchSeqNum === 0) return { kind: 'missing' }
-    throw new AppendOutcomeUnknownError(error)
-  }
   if (isTransient(error)) return undefined
-  throw error
+  if (!isAbroad) return withoutEffect(error)
+  if (error instanceof LogStreamMissingError && place.batch.matchSeqNum === 0) {
+    // A copy may come when somebody has created it. Only who takes the first place can tell.
+    await place.log.createStream(place.stream).catch(() => undefined)
+    return undefined
+  }
+  // Any other stream was there when the first copy left: what became of that is lost with it.
+  throw new AppendOutcomeUnknownError(error)
 }
 
 function applied({ timestamp }: AppendAck): Settled {
@@ -128,8 +139,11 @@ async function whose(
 ): Promise<Settled | undefined> {
   const found = await readPlace(log, stream, batch.matchSeqNum)
   if (found === 'unreadable') return undefined
-  // The token was another one before any copy could land, and so it is for all of them.
-  if (found === 'empty') return { kind: 'conflict', conflict }
+  if (found === 'empty') {
+    // The token was another one before any copy could land, and so it is for all of them. Of the
+    // place that is no proof: the log may have begun anew, and have grown up to it just now.
+    return conflict.kind === 'fencing_token' ? { kind: 'conflict', conflict } : undefined
+  }
   const own = found.find((record) => readOperationId(record) === operation)
   if (own !== undefined) return { kind: 'applied', timestamp: own.timestamp }
   if (found[0]?.seqNum === batch.matchSeqNum) return { kind: 'conflict', conflict }
@@ -155,6 +169,6 @@ async function readPlace(
     if (isTransient(error)) return 'unreadable'
     // The log has begun anew since: what it held is gone with it.
     if (error instanceof BeyondTailError || error instanceof LogStreamMissingError) return []
-    throw error
+    throw new AppendOutcomeUnknownError(error)
   }
 }

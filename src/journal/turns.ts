@@ -47,14 +47,17 @@ export class Turns {
 
   /** Whether another gateway was first lately: what is sent ahead of an answer is in vain then. */
   get isContended(): boolean {
-    return this.#clock.now() < this.#contendedUntil
+    const left = this.#contendedUntil - this.#clock.now()
+    // A clock that was set back must not make it last.
+    return left > 0 && left <= CONTENDED_MS
   }
 
   /** A batch of ours was first; it took so many ms. */
   won(ms: number): void {
     this.#endedAt = this.#clock.now()
     this.#last = this.#own
-    this.#appendMs += WEIGHT * (Math.min(ms, LONGEST_APPEND_MS) - this.#appendMs)
+    const tookMs = Math.max(0, Math.min(ms, LONGEST_APPEND_MS))
+    this.#appendMs += WEIGHT * (tookMs - this.#appendMs)
   }
 
   /** Another gateway was first. */

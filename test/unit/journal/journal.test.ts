@@ -278,6 +278,37 @@ describe('Journal out of time', () => {
   })
 })
 
+describe('Journal whose fold fails', () => {
+  test('tells the commands of a durable batch that they are stored', async () => {
+    const inner = await fresh()
+    const state = { isBroken: false }
+    const rules: typeof STREAM_RULES = {
+      ...STREAM_RULES,
+      apply: (before, record) => {
+        if (!state.isBroken) return STREAM_RULES.apply(before, record)
+        state.isBroken = false
+        throw new InvariantError('a record that nobody can read')
+      },
+    }
+    const { log } = spied(inner, {
+      append: async (stream, batch) => {
+        const ack = await inner.append(stream, batch)
+        state.isBroken = true
+        return ack
+      },
+    })
+    const clock = new ManualClock()
+    const options = { log, clock, commandTimeoutMs: TIMEOUT_MS, gatewayId: 'g' }
+    const stream = new Journal(STREAM, rules, options)
+    await stream.known()
+    const begun = clock.now()
+    expect(await clock.runUntil(stream.execute(say('x')))).toMatchObject({ kind: 'appended' })
+    expect(clock.now()).toBe(begun)
+    expect(await clock.runUntil(stream.execute(say('y')))).toMatchObject({ kind: 'appended' })
+    expect(await stored(inner)).toEqual(['x', 'y'])
+  })
+})
+
 describe('Journal over a log that began anew', () => {
   /** A log that is replaced by another one under the gateway's hands. */
   async function replaced(

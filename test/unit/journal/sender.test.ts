@@ -7,7 +7,7 @@ const batch: AppendBatch = { records: [], matchSeqNum: 0, fencingToken: '' }
 const ack = { start: 0, end: 1, timestamp: 0 }
 
 /** A log that tells how batches came to it. */
-function recorded() {
+function recorded(answer = () => Promise.resolve(ack)) {
   const came: string[] = []
   const sessions: { isOpen: boolean }[] = []
   const openAppendSession = (): AppendSession => {
@@ -16,7 +16,7 @@ function recorded() {
       isOpen: true,
       append: () => {
         came.push(name)
-        return Promise.resolve(ack)
+        return answer()
       },
       close: () => {
         session.isOpen = false
@@ -53,14 +53,28 @@ describe('Sender', () => {
     expect(came).toEqual(['session 0', 'session 1'])
   })
 
-  test('lets go of a session that nobody has used for 5 s, and of no other', () => {
+  test('lets go of a session that nobody has used for 5 s, and of no other', async () => {
     const { sender, clock, sessions } = recorded()
     void sender.sendInSession(batch)
-    clock.advance(3000)
+    await clock.advanceAsync(3000)
     void sender.sendInSession(batch)
-    clock.advance(4999)
+    await clock.advanceAsync(4999)
     expect(sessions[0]?.isOpen).toBe(true)
-    clock.advance(1)
+    await clock.advanceAsync(1)
     expect([sessions[0]?.isOpen, sender.isOpen, clock.timers]).toEqual([false, false, 0])
+  })
+
+  test('keeps a session while an append is under way in it', async () => {
+    let answer = (): void => undefined
+    const pending = new Promise<typeof ack>((resolve) => {
+      answer = () => resolve(ack)
+    })
+    const { sender, clock, sessions } = recorded(() => pending)
+    void sender.sendInSession(batch)
+    await clock.advanceAsync(60_000)
+    expect(sessions[0]?.isOpen).toBe(true)
+    answer()
+    await clock.advanceAsync(10_000)
+    expect(sessions[0]?.isOpen).toBe(false)
   })
 })

@@ -51,7 +51,10 @@ const token = (found: string): AppendConflict => ({ kind: 'fencing_token', token
 const applied = (timestamp: number | undefined): Settled => ({ kind: 'applied', timestamp })
 const refused = (found: AppendConflict): Settled => ({ kind: 'conflict', conflict: found })
 
-type Step = { readonly append: AppendAck | Error } | { readonly read: readonly LogRecord[] | Error }
+type Step =
+  | { readonly append: AppendAck | Error }
+  | { readonly read: readonly LogRecord[] | Error }
+  | { readonly create: 'done' }
 
 /** A log that answers what the script says, and fails the test when it is asked anything else. */
 function scripted(steps: readonly Step[]) {
@@ -59,7 +62,12 @@ function scripted(steps: readonly Step[]) {
   const appends: AppendBatch[] = []
   const answer = <T>(given: T | Error): Promise<T> =>
     given instanceof Error ? Promise.reject(given) : Promise.resolve(given)
-  const log: Pick<DurableLog, 'append' | 'read'> = {
+  const log: Pick<DurableLog, 'append' | 'read' | 'createStream'> = {
+    createStream: () => {
+      const step = left.shift()
+      if (step === undefined || !('create' in step)) throw new Error('create is not in the script')
+      return Promise.resolve()
+    },
     append: (_stream, given) => {
       appends.push(given)
       const step = left.shift()
@@ -173,11 +181,15 @@ describe('appendSettled', () => {
   test('tries again for a while when the log was not reached', async () => {
     const steps = Array.from({ length: 6 }, (): Step => ({ append: unavailable }))
     const waits = [0, 1, 2, 3, 4, 5]
-    const last = async (step: Step) => settle([...steps, step])
-    expect(await last({ append: ack })).toEqual({ outcome: applied(NOW), waits })
-    expect(await last({ append: conflict(seqNum) })).toEqual({ outcome: refused(seqNum), waits })
+    const then = async (...last: Step[]) => settle([...steps, ...last])
+    expect(await then({ append: ack })).toEqual({ outcome: applied(NOW), waits })
+    expect(await then({ append: missing })).toEqual({ outcome: { kind: 'missing' }, waits })
+    // It was refused, and yet it may have been reached: a proxy may say what it likes.
+    const conflicted = { append: conflict(seqNum) }
+    expect(await then(conflicted, { read: theirs })).toEqual({ outcome: refused(seqNum), waits })
+    expect(await then(conflicted, { read: ours })).toEqual({ outcome: applied(NOW + 7), waits })
     // In an outage nobody must wait for nothing.
-    expect(await last({ append: unavailable })).toEqual({ outcome: unavailable, waits })
+    expect(await then({ append: unavailable })).toEqual({ outcome: unavailable, waits })
   })
 
   test('begins with an attempt that was made already', async () => {
@@ -204,12 +216,24 @@ describe('appendSettled', () => {
     expect(await settle(steps, tombstone)).toEqual({ outcome: applied(NOW), waits: [0] })
   })
 
-  test('begins again with the first batch of a stream that nobody has created', async () => {
+  test('stays with the first batch of a stream: a copy may come once that is created', async () => {
     const first = { ...batch, matchSeqNum: 0, fencingToken: '' }
-    expect(await settle(again({ append: missing }), first)).toEqual({
-      outcome: { kind: 'missing' },
-      waits: [0],
-    })
+    const steps = again({ append: missing }, { create: 'done' }, { append: ack })
+    expect(await settle(steps, first)).toEqual({ outcome: applied(NOW), waits: [0, 1] })
+  })
+
+  test('does not take an error that says nothing about the first copy for its end', async () => {
+    const broken = new InvalidAppendError('x')
+    const { outcome } = await settle(again({ append: broken }))
+    expect(outcome).toBeInstanceOf(AppendOutcomeUnknownError)
+    const unread = await settle(again({ append: conflict(seqNum) }, { read: broken }))
+    expect(unread.outcome).toBeInstanceOf(AppendOutcomeUnknownError)
+  })
+
+  test('tries again when its place is empty though the log was said to be longer', async () => {
+    const empty = { read: new BeyondTailError(5) }
+    const steps = again({ append: conflict(seqNum) }, empty, { append: ack })
+    expect(await settle(steps)).toEqual({ outcome: applied(NOW), waits: [0, 1] })
   })
 
   test.each([

@@ -194,6 +194,15 @@ describe('Turns', () => {
     expect(turns.takePause() / APPEND_MS).toBeCloseTo(1.5)
   })
 
+  test('are not confused for long by a clock that is set back', () => {
+    const { clock, turns } = lone()
+    turns.lost()
+    turns.won(-3_600_000)
+    clock.set(clock.now() - 3_600_000)
+    expect(turns.isContended).toBe(false)
+    expect(turns.takePause()).toBeGreaterThanOrEqual(0)
+  })
+
   test('reckon with nobody once the last conflict is long over', () => {
     const writer = lone()
     writer.turns.lost()
