@@ -41,8 +41,10 @@ type Phase = 'reading' | 'draining' | 'following' | 'ended'
 const LIFETIME_JITTER = 0.2
 /** The wait before history is read again after a failure. */
 const HISTORY_RETRY = { firstMs: 100, longestMs: 2000 }
-/** How long a reader may take for its last bytes. */
+/** How long a reader may take for its last bytes, at least; a message may be as large as an append. */
 const FLUSH_MS = 10_000
+/** The slowest that a reader may be with them, in bytes a ms. */
+const FLUSH_RATE = 64
 
 export class SseSubscriber implements Subscriber {
   readonly transport = 'sse'
@@ -213,8 +215,9 @@ export class SseSubscriber implements Subscriber {
   #endResponse(): void {
     const { clock, response } = this.#options
     response.end()
+    const ms = FLUSH_MS + response.writableLength / FLUSH_RATE
     // Ending waits for what is buffered; a reader that does not read would hold it for ever.
-    const cancel = clock.after(FLUSH_MS, () => response.destroy())
+    const cancel = clock.after(ms, () => response.destroy())
     response.once('close', cancel)
   }
 }

@@ -43,9 +43,13 @@ export function composeGroup<Life>(
   const { fencingToken: openToken } = state
   const batches: MarkedBatch[] = []
   let draft = Draft.begin(rules, state, now)
+  /** Whether the draft holds nothing of the group yet: a checkpoint at most. */
+  let isBare = true
   const cut = (): void => {
     batches.push(draft.toBatch(`${operation}.${batches.length}`))
-    draft = Draft.begin(rules, draft.after, now)
+    // A checkpoint that leaves no room must not be followed by the next one.
+    draft = isBare ? new Draft(rules, draft.after, now) : Draft.begin(rules, draft.after, now)
+    isBare = true
   }
   const put = (fence: string | undefined, record: AppendRecord): boolean => {
     // A record that does not fit may have a checkpoint before it, and that one may be large too.
@@ -53,7 +57,10 @@ export function composeGroup<Life>(
       const placed = withContext(record, draft.state)
       const added =
         fence === undefined ? [placed] : [{ kind: 'fence', token: fence } as const, placed]
-      if (draft.add(added)) return true
+      if (draft.add(added)) {
+        isBare = false
+        return true
+      }
       if (draft.isEmpty) return false
       cut()
     }

@@ -79,14 +79,20 @@ export class ChunkReader {
     const final = view.isFinal === true ? this.#cache.get(readKey) : undefined
     if (final !== undefined) return final
     const underWay = this.#reads.get(readKey)
-    if (underWay !== undefined) return underWay
+    if (underWay !== undefined) {
+      const shared = await underWay
+      // It may have been for a reader of less, or of more, than this one.
+      if (shared.isCut !== true) return cutAt(shared, view.dataTail)
+      if (shared.end === view.dataTail) return shared
+      return this.read(view, from)
+    }
     const read = this.#readLog(view, from, limit).finally(() => this.#reads.delete(readKey))
     this.#reads.set(readKey, read)
     const chunk = await read
     // A chunk cut short by the tail will be longer next time; any other never changes.
     const isWhole = chunk.end < view.dataTail || (chunk.end >= endOnGrid(from) && !chunk.isCut)
     if (isWhole) this.#cache.set(key, chunk)
-    else if (view.isFinal === true) this.#cache.set(readKey, chunk)
+    else if (view.isFinal === true && chunk.isCut !== true) this.#cache.set(readKey, chunk)
     return chunk
   }
 

@@ -4,13 +4,18 @@ import { describe, expect, test } from 'vitest'
 import { InvariantError } from '../../../src/errors.ts'
 import { compose } from '../../../src/journal/compose.ts'
 import type { Composition } from '../../../src/journal/compose.ts'
-import { kindOf, readCheckpointPointer, readOperationId } from '../../../src/journal/envelope.ts'
+import {
+  encodeRecord,
+  kindOf,
+  readCheckpointPointer,
+  readOperationId,
+} from '../../../src/journal/envelope.ts'
 import { composeAbort } from '../../../src/journal/group.ts'
 import { encodeBegin, foldLock, lockToken } from '../../../src/journal/lock.ts'
-import { LOG_LIMITS, checkBatch } from '../../../src/log/log.ts'
+import { LOG_LIMITS, checkBatch, meteredBytes } from '../../../src/log/log.ts'
 import type { AppendRecord, LogRecord } from '../../../src/log/log.ts'
 import { appendCommand } from '../../../src/streams/append.ts'
-import { EMPTY_STATE } from '../../../src/journal/state.ts'
+import { EMPTY_STATE, stepLocked, wholeState } from '../../../src/journal/state.ts'
 import { STREAM_RULES } from '../../../src/streams/state.ts'
 import type { Incarnation, KnownProducer, StreamState } from '../../../src/streams/state.ts'
 import {
@@ -99,6 +104,25 @@ describe('a command too large for one batch', () => {
     })
     expect(ahead([large(2 * MIB)])).toMatchObject({ batches: [], decisions: [] })
     expect(ahead([say('a')], due)).toMatchObject({ batches: [], decisions: [] })
+  })
+
+  test.each([64, 65])('ends where a checkpoint leaves %i bytes in its batch', (left) => {
+    const empty = encodeRecord('checkpoint', new Uint8Array(0))
+    const size = LOG_LIMITS.maxBatchBytes - left - meteredBytes(empty)
+    const rules = {
+      ...STREAM_RULES,
+      checkpoint: () => encodeRecord('checkpoint', new Uint8Array(size)),
+      apply: (before: StreamState, record: LogRecord): StreamState => {
+        if (kindOf(record) !== 'checkpoint') return STREAM_RULES.apply(before, record)
+        const after = stepLocked(before, record)
+        const whole = wholeState(after, record, before.fencingToken, before.incarnation)
+        return { ...whole, lock: before.lock }
+      },
+    }
+    const { batches } = compose(rules, due, [large(2 * MIB)], options)
+    for (const batch of batches) checkBatch(batch)
+    const written = batches.flatMap(({ records }) => records)
+    expect(written.filter((record) => kindOf(placed([record])[0]!) === 'part')).not.toEqual([])
   })
 
   test('names the newest checkpoint in each batch', () => {

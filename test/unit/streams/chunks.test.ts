@@ -238,3 +238,51 @@ describe('ChunkReader over groups', () => {
     expect(bodies(await chunks.read(json(3), 0))).toEqual(['1', '2'])
   })
 })
+
+describe('a message of several pieces, for readers of less and of more', () => {
+  /** 998 messages, and one of four pieces behind them. */
+  async function setUp() {
+    const log = await memoryLog()
+    await log.createStream(STREAM)
+    const records = [
+      ...Array.from({ length: 998 }, () => encodePart(bytes('1'))),
+      ...Array.from({ length: 4 }, (_, n) => encodePart(bytes(`${n}`), { index: n + 1, count: 4 })),
+    ]
+    for (let from = 0; from < records.length; from += 900) {
+      const batch = records.slice(from, from + 900)
+      await log.append(STREAM, { records: batch, matchSeqNum: from, fencingToken: '' })
+    }
+    const upTo = (dataTail: number, more: Partial<ChunkSource> = {}): ChunkSource => ({
+      name: STREAM,
+      incarnation: 'i',
+      contentType: 'application/json',
+      dataTail,
+      aborted: [],
+      ...more,
+    })
+    return { chunks: new ChunkReader(log, 1 << 20), upTo }
+  }
+  const texts = ({ records }: { readonly records: readonly { readonly body: Uint8Array }[] }) =>
+    records.map(({ body }) => text(body))
+
+  test('is whole for the next one, though one that ends inside it was first', async () => {
+    const { chunks, upTo } = await setUp()
+    await chunks.read(upTo(1000, { isFinal: true }), 998)
+    expect(texts(await chunks.read(upTo(1002, { isFinal: true }), 998))).toEqual(['0123'])
+  })
+
+  test('is whole for one that comes while the other reads', async () => {
+    const { chunks, upTo } = await setUp()
+    const [, whole] = await Promise.all([
+      chunks.read(upTo(1000), 998),
+      chunks.read(upTo(1002), 998),
+    ])
+    expect(texts(whole)).toEqual(['0123'])
+  })
+
+  test('is not shown past the tail of one that joins a read of more', async () => {
+    const { chunks, upTo } = await setUp()
+    const [, cut] = await Promise.all([chunks.read(upTo(1002), 998), chunks.read(upTo(1000), 998)])
+    expect([cut.end, texts(cut)]).toEqual([1000, []])
+  })
+})
