@@ -16,6 +16,8 @@ import type { Settled } from './settle.ts'
 /** A batch, and the commands that it answers once it is durable. */
 export type Load<Life> = {
   readonly batch: MarkedBatch
+  /** The operation of the group that it is a part of. */
+  readonly group?: string | undefined
   readonly items: readonly QueuedCommand<Life>[]
   readonly decisions: readonly Decision<unknown>[]
   /** Commands that can only be judged once it is durable. */

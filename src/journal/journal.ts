@@ -16,6 +16,7 @@ import type { QueuedCommand } from './command-queue.ts'
 import type { Command, Decision } from './command.ts'
 import { compose } from './compose.ts'
 import type { Composition } from './compose.ts'
+import { readOperationId } from './envelope.ts'
 import { Flight } from './flight.ts'
 import type { Load, Loss } from './flight.ts'
 import { composeAbort } from './group.ts'
@@ -43,6 +44,8 @@ const BACKOFF = { firstMs: 50, longestMs: 1000 }
 const LOCK_LEASE_MS = 5000
 /** How often to look whether another gateway's group has ended, in ms. */
 const LOOK_EVERY_MS = 50
+/** How often to try to end a lost group of our own. */
+const RELEASE_ATTEMPTS = 10
 /** A batch that no command waits for. */
 const NOBODY = { items: [], decisions: [], blocked: [] } as const
 
@@ -64,8 +67,8 @@ export class Journal<Life> {
   readonly #tasks = new Map<string, Promise<unknown>>()
   /** The state that the batches in flight will leave. */
   #ahead: LogState<Life> | undefined
-  /** The latest group that was sent from here, by its operation. */
-  #group: string | undefined
+  /** The groups that were sent from here and have not ended, by their operations. */
+  readonly #groups = new Set<string>()
   readonly #lease: Lease
   /** How often in a row the log had no such stream. */
   #missing = 0
@@ -80,8 +83,10 @@ export class Journal<Life> {
     this.#rules = rules
     this.#options = options
     this.#turns = new Turns(options.clock, options.gatewayId)
-    const onBatch = (operation: string, timestamp: number): void =>
+    const onBatch = (operation: string, timestamp: number): void => {
       this.#turns.saw(writerOf(operation), timestamp)
+      this.#lease.saw(operation)
+    }
     this.#state = new KnownState({ log: options.log, name, rules, onBatch })
     this.#queue = new CommandQueue(options.clock, options.commandTimeoutMs)
     this.#lease = new Lease(options.clock, options.lockLeaseMs ?? LOCK_LEASE_MS)
@@ -111,6 +116,10 @@ export class Journal<Life> {
 
   /** As {@link KnownState.absorb}. */
   absorb(records: readonly LogRecord[]): void {
+    for (const record of records) {
+      const operation = readOperationId(record)
+      if (operation !== undefined) this.#lease.saw(operation)
+    }
     this.#state.absorb(records)
   }
 
@@ -214,11 +223,12 @@ export class Journal<Life> {
     // A batch may hold nothing but the checkpoint that the first command has to wait for.
     const blocked = items.length === 0 ? this.#queue.first(1) : []
     const last = batches.length - 1
+    const group = last > 0 ? operation : undefined
     const loads = batches.map((batch, index) =>
-      index === last ? { batch, items, decisions, blocked } : { batch, ...NOBODY },
+      index === last ? { batch, group, items, decisions, blocked } : { batch, group, ...NOBODY },
     )
     this.#ahead = after
-    if (last > 0) this.#group = operation
+    if (group !== undefined) this.#groups.add(group)
     // They did not fit. Where rivals write too, what is sent behind a batch is in vain.
     this.#hasMore = !this.#queue.isEmpty && !this.#turns.isContended
     this.#flight.send(loads, { more: this.#hasMore })
@@ -228,7 +238,7 @@ export class Journal<Life> {
   async #unlock(state: LogState<Life>, lock: Lock): Promise<void> {
     const { clock, gatewayId } = this.#options
     // Nothing is in flight: a group of our own is one that was given up.
-    const patienceMs = lock.id === this.#group ? 0 : this.#lease.left(lock, state.nextSeq)
+    const patienceMs = this.#groups.has(lock.id) ? 0 : this.#lease.left(lock)
     if (patienceMs > 0) return sleep(clock, Math.min(patienceMs, LOOK_EVERY_MS))
     const operation = nextOperation(gatewayId)
     const batch = composeAbort(this.#rules, state, { now: clock.now(), operation })
@@ -238,7 +248,7 @@ export class Journal<Life> {
   }
 
   async #applied(
-    { batch, items, decisions }: Load<Life>,
+    { batch, group, items, decisions }: Load<Life>,
     timestamp: number | undefined,
     ms: number,
   ): Promise<void> {
@@ -250,6 +260,8 @@ export class Journal<Life> {
       // The batch stands, whatever keeps this gateway from folding it: the next look will show it.
       this.#state.forget()
     }
+    // The last one of a group has its command.
+    if (group !== undefined && decisions.length > 0) this.#groups.delete(group)
     settleAll(items, decisions)
   }
 
@@ -263,7 +275,25 @@ export class Journal<Life> {
       for (const item of items) item.fail(error)
       for (const item of loads.flatMap((load) => load.blocked)) item.fail(certain(error))
     }
+    for (const group of new Set(loads.map((load) => load.group))) {
+      if (group !== undefined) void this.#release(group)
+    }
     void this.#pump()
+  }
+
+  /** Ends what is in the log of a group of ours that was lost: nobody is to wait for it. */
+  async #release(group: string): Promise<void> {
+    const { clock } = this.#options
+    for (let attempt = 0; attempt < RELEASE_ATTEMPTS; attempt += 1) {
+      try {
+        await this.execute(releaseCommand<Life>(group))
+        this.#groups.delete(group)
+        return
+      } catch {
+        // Others end it too, after its lease.
+        await sleep(clock, backoffMs(clock, attempt, BACKOFF))
+      }
+    }
   }
 
   /** Learns why a batch is not in the log. Throws when nobody can say whether it is. */
@@ -290,7 +320,9 @@ export class Journal<Life> {
   /** Brings the state behind a batch of its own that is now in the log. */
   async #follow({ records, matchSeqNum }: AppendBatch, timestamp: number | undefined) {
     if (timestamp !== undefined) {
-      this.absorb(records.map((record, index) => placed(record, matchSeqNum + index, timestamp)))
+      this.#state.absorb(
+        records.map((record, index) => placed(record, matchSeqNum + index, timestamp)),
+      )
       return
     }
     try {
@@ -304,6 +336,14 @@ export class Journal<Life> {
 function nextOperation(gatewayId: string): string {
   operations += 1
   return `${gatewayId}-${operations.toString(36)}`
+}
+
+/** Wants to write as long as the group is open, and so has it ended; writes nothing itself. */
+function releaseCommand<Life>(group: string): Command<Life, undefined> {
+  return ({ lock }) => {
+    const answer = undefined
+    return lock?.id === group ? { kind: 'write', records: [], answer } : { kind: 'answer', answer }
+  }
 }
 
 /** The gateway that has named a batch so. */

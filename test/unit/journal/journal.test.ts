@@ -7,6 +7,7 @@ import {
   StreamConflictError,
   StreamNotFoundError,
 } from '../../../src/errors.ts'
+import { AppendConflictError } from '../../../src/log/log.ts'
 import type { AppendBatch, DurableLog, LogRecord } from '../../../src/log/log.ts'
 import { formatOffset } from '../../../src/protocol/offset.ts'
 import { appendCommand, touchCommand } from '../../../src/streams/append.ts'
@@ -275,6 +276,86 @@ describe('Journal out of time', () => {
     const retry = await clock.runUntil(stream.execute(claim))
     expect(retry).toMatchObject({ kind: 'duplicate' })
     expect(await stored(inner)).toEqual(['x'])
+  })
+})
+
+describe('Journal with a group that is not ended', () => {
+  const LEASE_MS = 500
+  const LARGE = 'x'.repeat(3_000_000)
+  const over = (log: DurableLog, clock: ManualClock, gatewayId: string): Journal<Incarnation> => {
+    const options = { log, clock, commandTimeoutMs: 10_000, gatewayId, lockLeaseMs: LEASE_MS }
+    return new Journal(STREAM, STREAM_RULES, options)
+  }
+  /** The fencing token, which an S2 client need not know. */
+  const tokenOf = async (log: DurableLog): Promise<string> => {
+    const refusal: unknown = await appendRaw(log, [foreign('z')], '?').catch((e: unknown) => e)
+    const isRefused = refusal instanceof AppendConflictError
+    return isRefused && refusal.conflict.kind === 'fencing_token' ? refusal.conflict.token : ''
+  }
+  /** A log that can't be reached any more after the first batch of a session. */
+  const breaking = (inner: DurableLog) => {
+    const network = { isDown: false }
+    const down = () => Promise.reject(new LogUnavailableError(new Error('down')))
+    const { log } = spied(inner, {
+      openAppendSession: (stream) => {
+        const session = inner.openAppendSession(stream)
+        return {
+          get isOpen() {
+            return !network.isDown
+          },
+          append: (batch) => {
+            if (network.isDown) return down()
+            network.isDown = true
+            return session.append(batch)
+          },
+          close: () => session.close(),
+        }
+      },
+      append: (...given) => (network.isDown ? down() : inner.append(...given)),
+      checkTail: (...given) => (network.isDown ? down() : inner.checkTail(...given)),
+    })
+    return { log, network }
+  }
+
+  test('of its own ends it as soon as the log can be reached: others need not wait', async () => {
+    const clock = new ManualClock()
+    const inner = await fresh()
+    const { log, network } = breaking(inner)
+    const failed = over(log, clock, 'a').execute(say(LARGE))
+    await expect(clock.runUntil(failed)).rejects.toBeInstanceOf(LogUnavailableError)
+    network.isDown = false
+    await clock.advanceAsync(5000)
+    const begun = clock.now()
+    await clock.runUntil(over(inner, clock, 'b').execute(say('y')))
+    expect(clock.now() - begun).toBe(0)
+    expect(await stored(inner)).toEqual(['y'])
+  })
+
+  test("of another's waits for its lease, whatever S2 clients write meanwhile", async () => {
+    const clock = new ManualClock()
+    const inner = await fresh()
+    const { log } = breaking(inner)
+    over(log, clock, 'a')
+      .execute(say(LARGE))
+      .catch(() => undefined)
+    await clock.advanceAsync(1)
+    const writing = { isOver: false }
+    const client = async (): Promise<void> => {
+      while (!writing.isOver) {
+        await appendRaw(inner, [foreign('z')], await tokenOf(inner)).catch(() => undefined)
+        await new Promise<void>((resolve) => void clock.after(100, resolve))
+      }
+    }
+    const begun = clock.now()
+    const done = over(inner, clock, 'b').execute(say('y'))
+    done.then(
+      () => (writing.isOver = true),
+      () => (writing.isOver = true),
+    )
+    await clock.runUntil(Promise.all([done, client()]))
+    expect(clock.now() - begun).toBeLessThan(3 * LEASE_MS)
+    expect(clock.now() - begun).toBeGreaterThanOrEqual(LEASE_MS)
+    expect(await stored(inner)).toEqual(['y'])
   })
 })
 
