@@ -1,15 +1,22 @@
 /** A stream is there from its creation to its deletion, and what is deleted stays so. PURE. */
 import type { Operation, Violation } from '../history.ts'
-import { isLive } from '../history.ts'
 import { messageIdOf } from '../payload.ts'
 import type { Evidence } from './evidence.ts'
+import { isLinearizable } from './evidence.ts'
+
+/**
+ * A hub, and the pages before the tail, may serve what a gateway has of a stream that was deleted
+ * elsewhere: nobody asks the log for them.
+ */
+function mayLag(operation: Operation): boolean {
+  return operation.kind === 'read' && !isLinearizable(operation)
+}
 
 /** Whoever says that there is no such stream knows of a deletion. */
 export function* disappearances(evidence: Evidence): Generator<Violation> {
   const shown = evidence.operations
     .filter((operation) => operation.kind !== 'delete' && operation.outcome.kind === 'ok')
-    // A hub may serve what it has of a stream that was deleted elsewhere.
-    .filter((operation) => operation.kind !== 'read' || !isLive(operation))
+    .filter((operation) => !mayLag(operation))
     .toSorted((a, b) => a.end - b.end)
   for (const operation of evidence.operations) {
     const { outcome } = operation
@@ -48,7 +55,7 @@ export function* survivals(evidence: Evidence): Generator<Violation> {
   for (const operation of evidence.operations) {
     if (operation.kind === 'create' || operation.kind === 'delete') continue
     if (operation.outcome.kind !== 'ok') continue
-    if (operation.kind === 'read' && isLive(operation)) continue
+    if (mayLag(operation)) continue
     const del = latestStart(deletes, operation.start)
     if (del === undefined) continue
     const isExplained = creates.some(
@@ -75,7 +82,7 @@ export function* resurrections(evidence: Evidence): Generator<Violation> {
     firstSeen.set(chain, Math.min(firstSeen.get(chain) ?? Infinity, operation.end))
   }
   for (const operation of evidence.operations) {
-    if (operation.kind === 'read' && isLive(operation)) continue
+    if (mayLag(operation)) continue
     const chain = chainOf(evidence, operation)
     const seen = chain === undefined ? undefined : firstSeen.get(chain)
     if (seen === undefined) continue

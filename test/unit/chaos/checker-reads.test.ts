@@ -133,6 +133,16 @@ describe('a deletion', () => {
     expect(rulesOf(history)).toEqual(expect.arrayContaining(['survived', 'resurrected']))
   })
 
+  test('after which a page before the tail still comes from a cache: nobody asks the log for it', () => {
+    const history = begun()
+      .read([BIRTH, A, B], 3)
+      .deleted()
+      .read([BIRTH, A], 2, { upToDate: false })
+      .created(REBIRTH, 9)
+      .end([REBIRTH], 9)
+    expect(rulesOf(history)).toEqual([])
+  })
+
   test('after which the old data comes back with a new creation', () => {
     const history = begun()
       .read([BIRTH, A, B], 3)
