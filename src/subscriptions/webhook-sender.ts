@@ -91,7 +91,9 @@ export class WebhookSender {
     // lookup is made for an address, so that this is the check of it.
     const verdict = judgeWebhookUrl(url, this.#options)
     if (verdict.kind === 'refused') return failed('refused_address', verdict.reason)
-    const ms = Math.max(0, Math.min(timeoutMs, this.#options.timeoutMs))
+    // What has no time left must not be a race that a receiver next door can win.
+    if (timeoutMs <= 0) return failed('timeout', 'not sent: no time was left')
+    const ms = Math.min(timeoutMs, this.#options.timeoutMs)
     return this.#interruptible(ms, (signal) =>
       this.#exchange(verdict.url, { headers, body, signal }),
     )
