@@ -55,6 +55,8 @@ export class Flight<Life> {
   /** Those that were sent come first. */
   readonly #slots: Slot<Life>[] = []
   #sent = 0
+  /** Whether the latest was sent without a session. */
+  #isAlone = false
   #settledAt = -Infinity
   #isSettling = false
   #watchers: (() => void)[] = []
@@ -67,6 +69,11 @@ export class Flight<Life> {
   /** Whether all that was sent is settled, and what followed from it is done. */
   get isEmpty(): boolean {
     return !this.#isSettling
+  }
+
+  /** Whether a batch may be sent behind those in flight. */
+  get #canFollow(): boolean {
+    return !this.#isAlone && this.#sender.isOpen
   }
 
   /** Sends batches behind those in flight. `more`: others will follow while they are. */
@@ -83,7 +90,7 @@ export class Flight<Life> {
   async room({ behind }: { readonly behind: boolean }): Promise<void> {
     const hasRoom = (): boolean => {
       const { length } = this.#slots
-      return behind && length > 0 && length < MAX_IN_FLIGHT && this.#sender.isOpen
+      return behind && length > 0 && length < MAX_IN_FLIGHT && this.#canFollow
     }
     while (!this.isEmpty && !hasRoom()) await this.#change()
   }
@@ -102,9 +109,10 @@ export class Flight<Life> {
   /** Sends what waits for its turn, as far as it may be sent before the others are durable. */
   #fill(more = false): void {
     for (const slot of this.#slots.slice(this.#sent, MAX_IN_FLIGHT)) {
-      if (this.#sent > 0 && !this.#sender.isOpen) return
+      if (this.#sent > 0 && !this.#canFollow) return
       const { batch } = slot.load
       const isAlone = this.#slots.length === 1 && !more
+      this.#isAlone = isAlone
       const attempt = isAlone ? this.#sender.sendAlone(batch) : this.#sender.sendInSession(batch)
       // It is awaited when its turn comes, which may be after it has failed.
       attempt.catch(() => undefined)

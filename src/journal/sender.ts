@@ -36,9 +36,8 @@ export class Sender {
 
   /** Sends a batch that others may be sent behind: they are applied in order, or not at all. */
   sendInSession(batch: AppendBatch): Promise<AppendAck> {
-    const open = this.#session?.isOpen === true ? this.#session : undefined
-    const session = open ?? this.#log.openAppendSession(this.#stream)
-    this.#session = session
+    if (!this.isOpen) this.#session = undefined
+    const session = (this.#session ??= this.#log.openAppendSession(this.#stream))
     this.#usedAt = this.#clock.now()
     if (!this.#isWatched) this.#watch(IDLE_MS)
     const append = session.append(batch)

@@ -34,7 +34,8 @@ export type LogState<Life> = {
 export type Rules<Life> = {
   /**
    * Folds one record, the next one, into the state. PURE: no clock, only record timestamps. It
-   * begins with {@link step} or {@link stepLocked}, takes the token of a `fence`, and passes over what it does not know.
+   * begins with {@link step} or {@link stepLocked}, takes the token of a `fence`, and passes over
+   * what it does not know.
    */
   readonly apply: (state: LogState<Life>, record: LogRecord) => LogState<Life>
   /** The record that carries the whole state, but for its place: of the kind `checkpoint`. */
@@ -100,7 +101,8 @@ export function stepLocked<Life>(before: LogState<Life>, record: LogRecord): Log
 
 /**
  * Replaces everything by what a record says that carries the whole state, of which an open group
- * is part only in a checkpoint; `state` is after its {@link step}. Only for the kinds that `readCheckpointPointer` takes for such.
+ * is part only in a checkpoint; `state` is after its {@link step}. Only for the kinds that
+ * `readCheckpointPointer` takes for such.
  */
 export function wholeState<Life>(
   state: LogState<Life>,
