@@ -21,6 +21,7 @@ import {
   type SeqNum,
 } from './log.ts'
 import { openAppendSource, S2AppendSession } from './s2-append-session.ts'
+import { S2Appends } from './s2-appends.ts'
 import type { ConnectionObserver } from './log-observer.ts'
 import { BasinGuard, PROBE_STREAM } from './s2-basin.ts'
 import { BoundedCalls } from './s2-calls.ts'
@@ -28,7 +29,6 @@ import { SessionConnections, type Lease } from './s2-connections.ts'
 import { appendFailure, isAlreadyThere, isFleeting, readFailure } from './s2-errors.ts'
 import { listNames } from './s2-listing.ts'
 import { readPage } from './s2-pages.ts'
-import { toAppendInput } from './s2-records.ts'
 import { openRecordSource, S2ReadSession } from './s2-session.ts'
 
 /** How long `close` waits for connections to end in good order. */
@@ -72,6 +72,7 @@ export async function openS2Log(options: S2LogOptions): Promise<DurableLog> {
 class S2Log implements DurableLog {
   readonly description: string
   readonly #basin: S2Basin
+  readonly #appends: S2Appends
   readonly #connections: SessionConnections
   readonly #calls: BoundedCalls
   readonly #guard: BasinGuard
@@ -87,6 +88,7 @@ class S2Log implements DurableLog {
       retry: { maxAttempts: 1, appendRetryPolicy: 'noSideEffects' },
     })
     this.#basin = account.basin(basin)
+    this.#appends = new S2Appends(options)
     this.#connections = new SessionConnections(client, basin, options.observer)
     this.#calls = new BoundedCalls(options.requestTimeoutMs)
     const probe = this.#basin.stream(PROBE_STREAM)
@@ -133,15 +135,12 @@ class S2Log implements DurableLog {
 
   async append(stream: string, batch: AppendBatch, signal?: AbortSignal): Promise<AppendAck> {
     checkBatch(batch)
-    const handle = this.#basin.stream(stream)
-    const input = toAppendInput(batch)
     const request = { isSent: false }
     try {
-      const { start, end } = await this.#call((own) => {
+      return await this.#call((own) => {
         request.isSent = true
-        return handle.append(input, { signal: own })
+        return this.#appends.append(stream, batch, own)
       }, signal)
-      return { start: start.seqNum, end: end.seqNum, timestamp: end.timestamp.getTime() }
     } catch (error) {
       // What failed before was the check of the basin: that much is known.
       const isUnknown = request.isSent || signal?.aborted === true
@@ -225,7 +224,7 @@ class S2Log implements DurableLog {
     this.#calls.close()
     const timer = new AbortController()
     await Promise.race([
-      this.#connections.close(),
+      Promise.all([this.#connections.close(), this.#appends.close()]),
       sleep(CLOSE_TIMEOUT_MS, undefined, { signal: timer.signal }).catch(() => undefined),
     ])
     timer.abort()
