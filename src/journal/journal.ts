@@ -16,13 +16,13 @@ import type { QueuedCommand } from './command-queue.ts'
 import type { Command, Decision } from './command.ts'
 import { compose } from './compose.ts'
 import type { Composition } from './compose.ts'
-import { readOperationId } from './envelope.ts'
 import { Flight } from './flight.ts'
 import type { Load, Loss } from './flight.ts'
 import { composeAbort } from './group.ts'
 import { KnownState } from './known-state.ts'
 import { Lease } from './lease.ts'
 import type { Lock } from './lock.ts'
+import { News } from './news.ts'
 import type { LogState, Rules } from './state.ts'
 import { Turns } from './turns.ts'
 
@@ -63,6 +63,7 @@ export class Journal<Life> {
   readonly #queue: CommandQueue<Life>
   readonly #state: KnownState<Life>
   readonly #turns: Turns
+  readonly #news: News<Life>
   readonly #flight: Flight<Life>
   readonly #tasks = new Map<string, Promise<unknown>>()
   /** The state that the batches in flight will leave. */
@@ -83,6 +84,7 @@ export class Journal<Life> {
     this.#rules = rules
     this.#options = options
     this.#turns = new Turns(options.clock, options.gatewayId)
+    this.#news = new News(this, { ...options, isWanted: () => this.#turns.isContended })
     const onBatch = (operation: string, timestamp: number): void => {
       this.#turns.saw(writerOf(operation), timestamp)
       this.#lease.saw(operation)
@@ -116,10 +118,6 @@ export class Journal<Life> {
 
   /** As {@link KnownState.absorb}. */
   absorb(records: readonly LogRecord[]): void {
-    for (const record of records) {
-      const operation = readOperationId(record)
-      if (operation !== undefined) this.#lease.saw(operation)
-    }
     this.#state.absorb(records)
   }
 
@@ -153,7 +151,7 @@ export class Journal<Life> {
     this.#isPumping = false
   }
 
-  /** Waits for the turn of this gateway's next batch. Answers whether others may have had theirs. */
+  /** Waits for this gateway's turn. Answers whether others may have had theirs without a word. */
   async #turn(): Promise<boolean> {
     const ms = this.#isRested ? 0 : this.#turns.takePause()
     this.#isRested = false
@@ -162,8 +160,7 @@ export class Journal<Life> {
       return false
     }
     await this.#flight.drained()
-    await sleep(this.#options.clock, ms)
-    return true
+    return (await this.#turns.rest(ms)) === 'over'
   }
 
   /** Judges the commands that wait; sends what they write, or answers them. */
@@ -310,8 +307,9 @@ export class Journal<Life> {
       case 'conflict':
         this.#missing = 0
         this.#turns.lost()
+        this.#news.begin()
         // Before the look, so that it shows what has come meanwhile too.
-        await sleep(clock, this.#turns.takePause())
+        await this.#turns.rest(this.#turns.takePause())
         this.#isRested = true
         return batch && this.#state.learn(batch, loss.conflict)
     }

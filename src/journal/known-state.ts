@@ -5,7 +5,7 @@
  */
 import { LOG_LIMITS, LogStreamMissingError } from '../log/log.ts'
 import type { AppendBatch, AppendConflict, LogRecord } from '../log/log.ts'
-import { StateLostError, advance, openState } from './load.ts'
+import { StateLostError, advance, fold, openState } from './load.ts'
 import type { Source } from './load.ts'
 import { SharedLook } from './shared-look.ts'
 import { EMPTY_STATE } from './state.ts'
@@ -81,7 +81,7 @@ export class KnownState<Life> {
     if (this.#state === undefined) return
     let state = this.#state
     for (const record of records) {
-      if (record.seqNum === state.nextSeq) state = this.#source.rules.apply(state, record)
+      if (record.seqNum === state.nextSeq) state = fold(this.#source, state, record)
     }
     this.#state = state
   }
@@ -114,6 +114,8 @@ export class KnownState<Life> {
   async learn(batch: AppendBatch, conflict: AppendConflict): Promise<void> {
     const isNews = ({ nextSeq, fencingToken }: LogState<Life>): boolean =>
       nextSeq !== batch.matchSeqNum || fencingToken !== batch.fencingToken
+    // It may have come by itself meanwhile.
+    if (this.#state !== undefined && isNews(this.#state)) return
     if (isNews(await this.#follow(conflict))) return
     // Nothing new explains it: S2 may have reclaimed the stream, and it grew to the same length.
     const opened = this.#replace(await this.#open())

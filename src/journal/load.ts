@@ -14,7 +14,7 @@ export type Source<Life> = {
   /** The log's name of the stream that holds the records. */
   readonly name: string
   readonly rules: Rules<Life>
-  /** Told of each batch that is read to be folded. */
+  /** Told of each batch that is folded. */
   readonly onBatch?: (operation: string, timestamp: number) => void
 }
 
@@ -82,7 +82,8 @@ export async function advance<Life>(
   return state
 }
 
-function fold<Life>(
+/** Folds the record that follows a state. */
+export function fold<Life>(
   { rules, onBatch }: Source<Life>,
   state: LogState<Life>,
   record: LogRecord,

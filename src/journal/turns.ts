@@ -15,7 +15,7 @@ const LONGEST_STREAK = 16
 /** How long a pause is, in appends. */
 const PAUSE = 2
 /** The time of one turn, in appends: a look at the log goes before each. */
-const TURN = 1.5
+const TURN = 3
 /** What chance adds to it: two whose view of the order differs must not meet for ever. */
 const JITTER = 0.5
 /** How long after a conflict rivals are reckoned with, in ms. */
@@ -32,12 +32,14 @@ export class Turns {
   readonly #own: string
   /** The gateways that have written lately, and when they were seen to. */
   readonly #rivals = new Map<string, number>()
-  /** Who wrote last, as far as it is known here. */
+  /** Who wrote last, as far as it is known here, and when that was heard of. */
   #last: string
+  #lastAt = -Infinity
   #appendMs = FIRST_APPEND_MS
   #busySince = -Infinity
   #endedAt = -Infinity
   #contendedUntil = -Infinity
+  #wake = (): void => undefined
 
   constructor(clock: Clock, own: string) {
     this.#clock = clock
@@ -45,58 +47,100 @@ export class Turns {
     this.#last = own
   }
 
-  /** Whether another gateway was first lately: what is sent ahead of an answer is in vain then. */
+  /** Whether others write too, lately: what is sent ahead of an answer is in vain then. */
   get isContended(): boolean {
+    for (const [rival, at] of this.#rivals) if (!this.#isLate(at)) this.#rivals.delete(rival)
     const left = this.#contendedUntil - this.#clock.now()
     // A clock that was set back must not make it last.
-    return left > 0 && left <= CONTENDED_MS
+    return this.#rivals.size > 0 || (left > 0 && left <= CONTENDED_MS)
   }
 
   /** A batch of ours was first; it took so many ms. */
   won(ms: number): void {
     this.#endedAt = this.#clock.now()
-    this.#last = this.#own
+    this.#heardOf(this.#own)
     const tookMs = Math.max(0, Math.min(ms, LONGEST_APPEND_MS))
     this.#appendMs += WEIGHT * (tookMs - this.#appendMs)
   }
 
   /** Another gateway was first. */
   lost(): void {
-    this.#contendedUntil = this.#clock.now() + CONTENDED_MS
+    this.#busySince = this.#clock.now()
+    this.#contendedUntil = this.#busySince + CONTENDED_MS
   }
 
   /** A batch is in the log: who wrote it, and when. To be told of in the log's order. */
   saw(writer: string, at: number): void {
     if (writer !== this.#own && this.#isLate(at)) this.#rivals.set(writer, at)
+    this.#heardOf(writer)
+    this.#wake()
+  }
+
+  #heardOf(writer: string): void {
     this.#last = writer
+    this.#lastAt = this.#clock.now()
+  }
+
+  /**
+   * Waits for so many ms, or for as long as it takes to hear that it is this gateway's turn.
+   * `over`: nobody was heard of, and whoever was silent may have written nevertheless.
+   */
+  async rest(ms: number): Promise<'heard' | 'over'> {
+    let heard = false
+    for (let left = ms; left > 0; left = this.takePause()) {
+      heard = await this.#hear(left)
+      if (heard) continue
+      for (const rival of this.#before()) this.#rivals.delete(rival)
+      return 'over'
+    }
+    return heard ? 'heard' : 'over'
+  }
+
+  /** Whether a batch was heard of within so many ms. */
+  #hear(ms: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      const cancel = this.#clock.after(ms, () => resolve(false))
+      this.#wake = () => {
+        cancel()
+        resolve(true)
+      }
+    })
   }
 
   /** How long to wait before the next batch, in ms. A pause that is taken ends a streak. */
   takePause(): number {
     const now = this.#clock.now()
-    if (this.isContended) {
-      this.#busySince = now
-      return this.#untilTurn() * this.#appendMs
-    }
+    return (this.isContended ? this.#untilTurn() : 0) || this.#afterStreak(now)
+  }
+
+  /** Those that take turns pause as often together as one that is alone. */
+  #afterStreak(now: number): number {
+    const rivals = this.#rivals.size
     const pauseMs = PAUSE * this.#appendMs
     // Whoever had nothing to write for as long has let others go first already.
-    if (now - this.#endedAt >= pauseMs) this.#busySince = now
-    if (now - this.#busySince < LONGEST_STREAK * this.#appendMs) return 0
+    if (now - this.#endedAt >= pauseMs + rivals * TURN * this.#appendMs) this.#busySince = now
+    if (now - this.#busySince < LONGEST_STREAK * (rivals + 1) * this.#appendMs) return 0
     this.#busySince = now + pauseMs
     return pauseMs
   }
 
-  /** How long it takes those that come before, in appends. */
+  /** How long those that come before may still take, in ms. */
   #untilTurn(): number {
     const chance = this.#clock.random()
-    for (const [rival, at] of this.#rivals) if (!this.#isLate(at)) this.#rivals.delete(rival)
     // Who it was does not show: chance alone must part us.
-    if (this.#rivals.size === 0) return PAUSE * chance
+    if (this.#rivals.size === 0) return PAUSE * chance * this.#appendMs
+    const before = this.#before().length
+    if (before === 0) return 0
+    const dueAt = this.#lastAt + (before * TURN + chance * JITTER) * this.#appendMs
+    return Math.max(0, dueAt - this.#clock.now())
+  }
+
+  /** The rivals whose turn comes before the next one of ours. */
+  #before(): readonly string[] {
     const ring = [this.#own, ...this.#rivals.keys()].sort()
-    const last = Math.max(0, ring.indexOf(this.#last))
-    const steps = (ring.indexOf(this.#own) - last + ring.length) % ring.length
-    const before = (steps === 0 ? ring.length : steps) - 1
-    return before * TURN + chance * JITTER
+    const own = ring.indexOf(this.#own)
+    const others = [...ring.slice(own + 1), ...ring.slice(0, own)]
+    return others.slice(others.indexOf(this.#last) + 1)
   }
 
   /** The log's clock may be another one: whatever is about as late counts. */

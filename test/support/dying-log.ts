@@ -37,8 +37,14 @@ export function dyingLog(log: DurableLog, { appends, lastIsStored }: Death): Dur
       close: () => pipeline.end(new Error('closed')),
     }
   }
+  const openReadSession: DurableLog['openReadSession'] = (stream, from, handlers) => {
+    if (left >= 0) return log.openReadSession(stream, from, handlers)
+    queueMicrotask(() => handlers.onEnd(new LogUnavailableError(new Error('dead'))))
+    return { cancel: () => undefined }
+  }
   return new Proxy(log, {
     get(target, property) {
+      if (property === 'openReadSession') return openReadSession
       if (property === 'append') return append
       if (property === 'openAppendSession') return openAppendSession
       const value: unknown = Reflect.get(target, property)
