@@ -1,20 +1,20 @@
 /**
  * Fairness among gateways that write one log. Of two that append at the same place the log takes
- * one; the other one learns so when the first is done, and has to read before it can try again. A
- * gateway that always has something to write would be first every time, and never know that
- * others wait. So it lets them go first now and then, and takes turns with those it knows of.
+ * one; the other one learns so when the first is done. A gateway that always has something to
+ * write would be first every time, and never know that others wait. So it leaves a gap now and
+ * then, and takes turns with those it knows of.
  *
  * The records tell who wrote last, and all put the gateways that write in the same order: each
- * waits for as long as those need that come before it. Nobody has to be asked, and who has nothing
- * to write only lets his time pass. When all have much to write, one waits for `n` turns.
+ * waits until it hears of the one before, and for a time for one that has nothing to write. Nobody
+ * has to be asked.
  */
 import type { Clock } from '../clock.ts'
 
-/** How long a gateway that knows of nobody else goes on without a pause, in appends. */
+/** How long gateways go on without a pause, in appends of each. */
 const LONGEST_STREAK = 16
 /** How long a pause is, in appends. */
 const PAUSE = 2
-/** The time of one turn, in appends: a look at the log goes before each. */
+/** How long a rival is waited for that does not write, in appends: he may be slower than we are. */
 const TURN = 3
 /** What chance adds to it: two whose view of the order differs must not meet for ever. */
 const JITTER = 0.5
