@@ -5,6 +5,9 @@ import { pathOf } from '../stream-url.ts'
 /** A refusal or a failure that has a stable code. */
 type Failure = Error & { readonly code: string }
 
+/** Levels at which these lines are written. */
+const LOGGED_AT: ReadonlySet<string> = new Set(['trace', 'debug', 'info'])
+
 /** What a request failed with, until its line is written. */
 const failures = new WeakMap<FastifyRequest, Failure>()
 
@@ -22,6 +25,8 @@ export function noteFailure(request: FastifyRequest, error: Failure): void {
 
 /** For a request that the hooks do not see. */
 export function logWhenOver(request: FastifyRequest, reply: FastifyReply): void {
+  // Nobody reads it: a level from `warn` up.
+  if (!LOGGED_AT.has(request.log.level)) return
   // `close` comes after every response, also one that the client did not wait for.
   reply.raw.once('close', () => {
     const failure = failures.get(request)
