@@ -26,6 +26,7 @@ const RULES: readonly { from: string; may: readonly string[] }[] = [
       'errors.ts',
       'clock.ts',
       '@s2-dev/streamstore',
+      'undici',
       'node:',
     ],
   },
