@@ -56,6 +56,7 @@ export type ErrorCode =
   | 'shutting_down'
   // the log
   | 'log_unavailable'
+  | 'append_interrupted'
   | 'append_outcome_unknown'
   // a bug
   | 'internal_error'
@@ -207,6 +208,14 @@ export class LogUnavailableError extends GatewayError {
   readonly code = 'log_unavailable'
   constructor(cause?: unknown) {
     super('the log is unavailable', { cause })
+  }
+}
+
+/** Others wrote into a large append each time that it was begun. Nothing of it is stored. */
+export class AppendInterruptedError extends GatewayError {
+  readonly code = 'append_interrupted'
+  constructor() {
+    super('others kept writing to the stream in the middle of the append, which is one or nothing')
   }
 }
 

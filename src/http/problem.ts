@@ -61,6 +61,7 @@ const STATUS = {
   overloaded: 503,
   shutting_down: 503,
   log_unavailable: 503,
+  append_interrupted: 503,
   append_outcome_unknown: 503,
 } as const satisfies Record<ErrorCode, number>
 

@@ -8,7 +8,11 @@
  */
 import { backoffMs, sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
-import { AppendOutcomeUnknownError, LogUnavailableError } from '../errors.ts'
+import {
+  AppendInterruptedError,
+  AppendOutcomeUnknownError,
+  LogUnavailableError,
+} from '../errors.ts'
 import { LOG_LIMITS, placed } from '../log/log.ts'
 import type { AppendBatch, DurableLog, LogRecord } from '../log/log.ts'
 import { CommandQueue } from './command-queue.ts'
@@ -21,6 +25,7 @@ import type { Load, Loss } from './flight.ts'
 import { composeAbort } from './group.ts'
 import { KnownState } from './known-state.ts'
 import { Lease } from './lease.ts'
+import { lockToken } from './lock.ts'
 import type { Lock } from './lock.ts'
 import { News } from './news.ts'
 import type { LogState, Rules } from './state.ts'
@@ -46,6 +51,8 @@ const LOCK_LEASE_MS = 5000
 const LOOK_EVERY_MS = 50
 /** How often to try to end a lost group of our own. */
 const RELEASE_ATTEMPTS = 10
+/** Each attempt at a group that others write into is as much in the log for nothing. */
+const GROUP_ATTEMPTS = 4
 /** A batch that no command waits for. */
 const NOBODY = { items: [], decisions: [], blocked: [] } as const
 
@@ -70,6 +77,8 @@ export class Journal<Life> {
   #ahead: LogState<Life> | undefined
   /** The groups that were sent from here and have not ended, by their operations. */
   readonly #groups = new Set<string>()
+  /** How often the group of a command was begun in vain. */
+  readonly #interruptions = new WeakMap<Queued, number>()
   readonly #lease: Lease
   /** How often in a row the log had no such stream. */
   #missing = 0
@@ -267,6 +276,7 @@ export class Journal<Life> {
     this.#ahead = undefined
     try {
       await this.#learn(loads[0]?.batch, loss)
+      if (loss.kind === 'conflict') this.#countInterruption(interrupted(loads))
       this.#queue.takeBack(items)
     } catch (error) {
       for (const item of items) item.fail(error)
@@ -276,6 +286,14 @@ export class Journal<Life> {
       if (group !== undefined) void this.#release(group)
     }
     void this.#pump()
+  }
+
+  /** Whoever keeps writing into a group keeps it from ever being whole. */
+  #countInterruption(item: Queued | undefined): void {
+    if (item === undefined) return
+    const count = (this.#interruptions.get(item) ?? 0) + 1
+    this.#interruptions.set(item, count)
+    if (count >= GROUP_ATTEMPTS) item.fail(new AppendInterruptedError())
   }
 
   /** Ends what is in the log of a group of ours that was lost: nobody is to wait for it. */
@@ -342,6 +360,13 @@ function releaseCommand<Life>(group: string): Command<Life, undefined> {
     const answer = undefined
     return lock?.id === group ? { kind: 'write', records: [], answer } : { kind: 'answer', answer }
   }
+}
+
+/** The command of a group that others came into. Before its first batch, they only came first. */
+function interrupted<Life>(loads: readonly Load<Life>[]): Queued | undefined {
+  const { group, batch } = loads[0] ?? {}
+  if (group === undefined || batch?.fencingToken !== lockToken(group)) return undefined
+  return loads.findLast((load) => load.group === group)?.items.at(-1)
 }
 
 /** The gateway that has named a batch so. */

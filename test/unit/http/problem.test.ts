@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import {
+  AppendInterruptedError,
   AppendOutcomeUnknownError,
   BadEpochStartError,
   ContentTypeMismatchError,
@@ -49,6 +50,7 @@ describe('toProblem', () => {
     [new TooManyProducersError(9), 429, 'too_many_producers', RETRY],
     [new OverloadedError('x'), 503, 'overloaded', RETRY],
     [new LogUnavailableError(new Error('secret')), 503, 'log_unavailable', RETRY],
+    [new AppendInterruptedError(), 503, 'append_interrupted', RETRY],
     [new AppendOutcomeUnknownError(new Error('secret')), 503, 'append_outcome_unknown', RETRY],
   ])('%s: %d %s', (error, status, code, headers) => {
     const problem = toProblem(error, 0)

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import {
+  AppendInterruptedError,
   AppendOutcomeUnknownError,
   InvariantError,
   LogUnavailableError,
@@ -316,6 +317,68 @@ describe('Journal with a group that is not ended', () => {
     })
     return { log, network }
   }
+
+  /** A log into which an S2 client writes behind the first batch of each group. */
+  const disturbed = (inner: DurableLog, times = Infinity) => {
+    const tokens = new Set<string>()
+    const { log } = spied(inner, {
+      openAppendSession: (stream) => {
+        const session = inner.openAppendSession(stream)
+        let before: Promise<unknown> = Promise.resolve()
+        const disturb = async (batch: AppendBatch) => {
+          const { fencingToken } = batch
+          await before
+          const isSecond = fencingToken.startsWith('l:') && !tokens.has(fencingToken)
+          if (isSecond && tokens.size < times) {
+            tokens.add(fencingToken)
+            await appendRaw(inner, [foreign('direct')], fencingToken)
+          }
+          return session.append(batch)
+        }
+        return {
+          get isOpen() {
+            return session.isOpen
+          },
+          append: (batch) => {
+            const ack = disturb(batch)
+            before = ack.catch(() => undefined)
+            return ack
+          },
+          close: () => session.close(),
+        }
+      },
+    })
+    return { log, tokens }
+  }
+
+  test('starts it over after a disturbance, but not for ever', async () => {
+    const clock = new ManualClock()
+    const inner = await fresh()
+    const { log, tokens } = disturbed(inner)
+    const stream = over(log, clock, 'a')
+    const started = clock.now()
+    const [large, small] = await clock.runUntil(
+      Promise.allSettled([stream.execute(say(LARGE)), stream.execute(say('y'))]),
+    )
+    expect(large).toMatchObject({ status: 'rejected', reason: { code: 'append_interrupted' } })
+    expect(large).toMatchObject({ reason: expect.any(AppendInterruptedError) as Error })
+    // Well before the time-out, and those behind it go on.
+    expect(clock.now() - started).toBeLessThan(5000)
+    expect(tokens.size).toBe(4)
+    expect(small).toMatchObject({ status: 'fulfilled', value: { kind: 'appended' } })
+    const state = await over(inner, clock, 'b').refresh()
+    expect(state).toMatchObject({ lock: undefined, fencingToken: 'o:i1' })
+  })
+
+  test('stores it once when the disturbances stop in time', async () => {
+    const clock = new ManualClock()
+    const inner = await fresh()
+    const { log } = disturbed(inner, 3)
+    const answer = await clock.runUntil(over(log, clock, 'a').execute(say(LARGE)))
+    expect(answer).toMatchObject({ kind: 'appended' })
+    const { incarnation, nextSeq } = await over(inner, clock, 'b').refresh()
+    expect(incarnation).toMatchObject({ dataTail: nextSeq })
+  })
 
   test('of its own ends it as soon as the log can be reached: others need not wait', async () => {
     const clock = new ManualClock()
