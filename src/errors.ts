@@ -45,6 +45,7 @@ export type ErrorCode =
   | 'stream_closed'
   | 'content_type_mismatch'
   | 'stream_seq_regression'
+  | 'too_many_aborted_appends'
   // the producer
   | 'stale_epoch'
   | 'producer_gap'

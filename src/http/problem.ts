@@ -49,6 +49,7 @@ const STATUS = {
   content_type_mismatch: 409,
   stream_seq_regression: 409,
   producer_gap: 409,
+  too_many_aborted_appends: 409,
   stream_gone: 410,
   offset_gone: 410,
   payload_too_large: 413,

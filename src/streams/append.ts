@@ -192,8 +192,8 @@ function write(
 }
 
 function tooManyAborted(): RequestError {
-  const detail = 'too many large appends have failed: the stream takes only small ones'
-  return new RequestError('payload_too_large', detail)
+  const detail = 'too many large appends were broken off: the stream takes only small ones'
+  return new RequestError('too_many_aborted_appends', detail)
 }
 
 /** Where a producer stands after the request that made this claim. */

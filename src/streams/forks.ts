@@ -24,7 +24,7 @@ import type { CreateAnswer, Moved, NewFork, NewStream, Released, Requested } fro
 import { existing, retained } from './existence.ts'
 import { resolveForkPoint } from './fork-point.ts'
 import type { ReadChunk } from './fork-point.ts'
-import { forkAt } from './lineage.ts'
+import { forkAt, oversize } from './lineage.ts'
 import { addReferenceCommand, barCommand, removeReferenceCommand } from './reference.ts'
 import type { Incarnation } from './state.ts'
 import type { StreamLog } from './stream-log.ts'
@@ -43,8 +43,6 @@ const MAX_ATTEMPTS = 5
 /** A reference younger than this may belong to a creation under way. */
 const REFERENCE_GRACE_MS = 30_000
 
-/** A lineage stands in every checkpoint: about a hundred forks of forks. */
-const MAX_LINEAGE_BYTES = 16 * 1024
 /** How soon the forks of one stream are looked at again. */
 const COLLECT_INTERVAL_MS = 5_000
 
@@ -67,7 +65,8 @@ export class Forks {
    *
    * @throws ForkSourceError
    * @throws StreamConflictError
-   * @throws RequestError `invalid_fork`, `invalid_offset`, `offset_beyond_tail`
+   * @throws RequestError `invalid_fork`, `invalid_offset`, `offset_beyond_tail`, `too_many_forks`,
+   *   `too_many_aborted_appends`
    * @throws OffsetGoneError the source has dropped the data before the fork point
    */
   async create(name: string, source: string, request: CreateRequest): Promise<CreateAnswer> {
@@ -96,9 +95,8 @@ export class Forks {
     const { position, prefix } = await resolveForkPoint(from, point, this.#options.read)
     const inheritsExpiry = expiry.kind === 'never'
     const lineage = forkAt(from, position)
-    if (Buffer.byteLength(JSON.stringify(lineage)) > MAX_LINEAGE_BYTES) {
-      throw new RequestError('too_many_forks', 'the source has been forked from too many others')
-    }
+    const excess = oversize(lineage)
+    if (excess !== undefined) throw tooScattered(excess)
     const origin = { ...asked, inheritsExpiry, lineage }
     const fork = { origin, prefix, expectedSeq: target.nextSeq }
     return this.#createWith(fork, name, from, { config, body, close })
@@ -228,6 +226,13 @@ function spelling({ offset, subOffset }: ForkPoint): Pick<ForkOrigin, 'offset' |
   if (offset.kind === 'beginning') return { offset: '-1', subOffset }
   const { depth, seqNum } = offset.position
   return { offset: `${depth}_${seqNum}`, subOffset }
+}
+
+/** What a fork would inherit is in too many places to be named in each of its checkpoints. */
+function tooScattered(excess: NonNullable<ReturnType<typeof oversize>>): RequestError {
+  return excess === 'forks'
+    ? new RequestError('too_many_forks', 'the source has been forked from too many others')
+    : new RequestError('too_many_aborted_appends', 'the source has too many broken-off appends')
 }
 
 /** The forks that nobody has noticed to be gone may make room for others. */

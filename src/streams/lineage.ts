@@ -34,6 +34,9 @@ export type Segment = {
 /** What an incarnation inherits, oldest part first, and the fork depth of what it adds. */
 export type Lineage = { readonly depth: number; readonly segments: readonly Segment[] }
 
+/** A lineage stands in every checkpoint: about a hundred forks of forks. */
+const MAX_LINEAGE_BYTES = 16 * 1024
+
 /** The lineage of a stream that is no fork. */
 export const NO_LINEAGE: Lineage = { depth: 0, segments: [] }
 
@@ -158,6 +161,14 @@ export function without<Own extends OwnPart>(own: Own, earliest: StreamPosition)
   const start = Math.max(own.start, earliest)
   const base = earliest > own.start ? start : own.base
   return { ...own, lineage: { ...lineage, segments }, base, start }
+}
+
+/** What makes a lineage too large to be inherited; undefined when it is not. */
+export function oversize(lineage: Lineage): 'forks' | 'aborted' | undefined {
+  const bytesOf = (value: Lineage): number => Buffer.byteLength(JSON.stringify(value))
+  if (bytesOf(lineage) <= MAX_LINEAGE_BYTES) return undefined
+  const segments = lineage.segments.map((segment) => ({ ...segment, aborted: undefined }))
+  return bytesOf({ ...lineage, segments }) <= MAX_LINEAGE_BYTES ? 'aborted' : 'forks'
 }
 
 function inheritedLength({ segments }: Lineage): number {

@@ -302,7 +302,7 @@ describe('the fold of a group', () => {
     const state = created(TEXT)
     const full = { ...state, incarnation: { ...state.incarnation!, aborted } }
     expect(run([large(2 * MIB)], full).decisions).toMatchObject([
-      { kind: 'refuse', error: { code: 'payload_too_large' } },
+      { kind: 'refuse', error: { code: 'too_many_aborted_appends' } },
     ])
     expect(run([say('small')], full).decisions).toMatchObject([{ kind: 'write' }])
   })

@@ -8,9 +8,10 @@ import {
   inheritedAt,
   locate,
   offsetOf,
+  oversize,
   without,
 } from '../../../src/streams/lineage.ts'
-import type { OwnPart, StreamPosition } from '../../../src/streams/lineage.ts'
+import type { Lineage, OwnPart, StreamPosition } from '../../../src/streams/lineage.ts'
 
 const wire = (own: OwnPart, position: StreamPosition) => {
   const parsed = parseOffset(offsetOf(own, position))
@@ -147,5 +148,27 @@ describe('without', () => {
         }
       }),
     )
+  })
+})
+
+describe('oversize', () => {
+  const segment = { stream: 's', incarnation: 'i', depth: 0, base: 0, start: 0, end: 9 }
+  const ranges = (count: number) =>
+    Array.from({ length: count }, (_, n): [number, number] => [10 ** 12 + n, 10 ** 12 + n + 1])
+  const of = (segments: number, aborted = 0): Lineage => ({
+    depth: segments,
+    segments: Array.from({ length: segments }, () =>
+      aborted === 0 ? segment : { ...segment, aborted: ranges(aborted) },
+    ),
+  })
+
+  test.each<[string, Lineage, ReturnType<typeof oversize>]>([
+    ['nothing', NO_LINEAGE, undefined],
+    ['a few forks of forks', of(20), undefined],
+    ['one source in which as many appends were broken off as may be', of(1, 200), undefined],
+    ['too many forks of forks', of(300), 'forks'],
+    ['a few of them, each with many broken-off appends', of(5, 200), 'aborted'],
+  ])('says what is too much: %s', (_name, lineage, excess) => {
+    expect(oversize(lineage)).toBe(excess)
   })
 })
