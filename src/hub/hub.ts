@@ -87,8 +87,8 @@ export class Hub {
     this.#options = options
     this.#ring = new Ring(stream.dataTail, options.ring)
     this.#nextSeq = stream.nextSeq
-    const { dataTail, lastDataAt, aborted, held, lock } = stream
-    this.#sight = { dataTail, lastDataAt, aborted, held, lock }
+    const { dataTail, lastDataAt, aborted, voids, held, lock } = stream
+    this.#sight = { dataTail, lastDataAt, aborted, voids, held, lock }
     this.#closed = stream.closed
     this.#timers = this.#startTimers()
     this.#follower = this.#createFollower()
@@ -112,10 +112,10 @@ export class Hub {
 
   /** The stream as far as readers have to look for it in the log: the ring has the rest. */
   get history(): HubStream & { readonly isFinal: boolean } {
-    const { aborted } = this.#sight
+    const { aborted, voids } = this.#sight
     const dataTail = this.#ring.start
     // All readers who are behind because of a jump end at the same place, and soon: worth keeping.
-    return { ...this.stream, dataTail, aborted, isFinal: dataTail === this.#jumpedTo }
+    return { ...this.stream, dataTail, aborted, voids, isFinal: dataTail === this.#jumpedTo }
   }
 
   get closed(): boolean {

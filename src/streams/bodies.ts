@@ -67,6 +67,7 @@ export type StreamSnapshot = Omit<Creation, 'fencingToken'> & {
   readonly lastActivity: number
   readonly lastDataAt: number
   readonly aborted: Visible['aborted']
+  readonly voids: Visible['voids']
   readonly held?: Visible['held']
   readonly closed: boolean
   readonly closedBy?: ProducerClaim | undefined
@@ -95,6 +96,7 @@ const segmentSchema = z.object({
   start: seqNum,
   end: seqNum,
   aborted: rangesSchema.optional(),
+  voids: z.array(seqNum).optional(),
 })
 const forkSchema = z.object({
   source: z.string(),
@@ -130,6 +132,8 @@ const snapshotSchema = z.object({
       streamSeq: z.string().optional(),
       // Gateways that knew no groups left these out.
       aborted: rangesSchema.default([]),
+      // Gateways that left these out knew of no range whether it holds anything.
+      voids: z.array(seqNum).default([]),
       held: z.object({ end: seqNum, at: z.number() }).optional(),
       // Gateways that knew no forks left these out.
       retired: z.boolean().default(false),

@@ -11,7 +11,7 @@ import { decodeRecord, toDataRecord } from './codec.ts'
 import type { DataRecord } from './codec.ts'
 import { PieceJoiner } from './pieces.ts'
 import type { StreamView } from './view.ts'
-import { isAborted } from './visible.ts'
+import { isAborted, nextVoid } from './visible.ts'
 
 /**
  * The data of the records from where the read began up to `end`. Some hold no data at all.
@@ -29,6 +29,8 @@ export type ChunkSource = Pick<
   StreamView,
   'name' | 'incarnation' | 'contentType' | 'dataTail' | 'aborted'
 > & {
+  /** See `visible.ts`: what is not known to hold nothing is read. */
+  readonly voids?: StreamView['voids'] | undefined
   /** Many will read up to the data tail given here, and not past it. */
   readonly isFinal?: boolean
 }
@@ -74,7 +76,9 @@ export class ChunkReader {
     const key = `${view.incarnation}:${from}`
     const cached = this.#cache.get(key)
     if (cached !== undefined) return cutAt(cached, view.dataTail)
-    const limit = Math.min(endOnGrid(from), view.dataTail)
+    const [gap, gapEnd] = nextVoid(view, from) ?? [Infinity, Infinity]
+    if (gap <= from) return { records: [], end: Math.min(gapEnd, view.dataTail) }
+    const limit = Math.min(endOnGrid(from), gap, view.dataTail)
     const readKey = `${key}:${limit}`
     const final = view.isFinal === true ? this.#cache.get(readKey) : undefined
     if (final !== undefined) return final

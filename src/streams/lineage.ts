@@ -29,6 +29,8 @@ export type Segment = {
   readonly end: SeqNum
   /** Where groups were aborted in it, if any were. */
   readonly aborted?: readonly SeqRange[] | undefined
+  /** Those of them, by where they begin, that hold no data at all. */
+  readonly voids?: readonly SeqNum[] | undefined
 }
 
 /** What an incarnation inherits, oldest part first, and the fork depth of what it adds. */
@@ -117,6 +119,7 @@ export type ForkSource = OwnPart & {
   readonly name: string
   readonly incarnation: string
   readonly aborted: readonly SeqRange[]
+  readonly voids?: readonly SeqNum[]
 }
 
 /** The lineage of a fork that inherits everything before a position of its source. */
@@ -127,7 +130,8 @@ export function forkAt(source: ForkSource, position: StreamPosition): Lineage {
     invariant(position >= start, 'a position in the own part is not before its start')
     const own = { stream, incarnation, depth: lineage.depth, base, start, end: position }
     const aborted = abortedWithin(source.aborted, start, position)
-    const segment = aborted.length === 0 ? own : { ...own, aborted }
+    const voids = source.voids?.filter((begin) => aborted.some(([first]) => first === begin))
+    const segment = aborted.length === 0 ? own : { ...own, aborted, voids }
     return { depth, segments: [...lineage.segments, segment] }
   }
   const segments: Segment[] = []
@@ -167,7 +171,11 @@ export function without<Own extends OwnPart>(own: Own, earliest: StreamPosition)
 export function oversize(lineage: Lineage): 'forks' | 'aborted' | undefined {
   const bytesOf = (value: Lineage): number => Buffer.byteLength(JSON.stringify(value))
   if (bytesOf(lineage) <= MAX_LINEAGE_BYTES) return undefined
-  const segments = lineage.segments.map((segment) => ({ ...segment, aborted: undefined }))
+  const segments = lineage.segments.map((segment) => ({
+    ...segment,
+    aborted: undefined,
+    voids: undefined,
+  }))
   return bytesOf({ ...lineage, segments }) <= MAX_LINEAGE_BYTES ? 'aborted' : 'forks'
 }
 

@@ -99,9 +99,9 @@ export class StreamReader {
     const inherited = inheritedAt(view, from)
     if (inherited === undefined) return this.#noting(view, () => this.#chunks.read(view, from))
     const { segment, seqNum, positionAt } = inherited
-    const { stream: name, incarnation, end: dataTail, aborted = [] } = segment
+    const { stream: name, incarnation, end: dataTail, aborted = [], voids } = segment
     const { contentType } = view
-    const source = { name, incarnation, contentType, dataTail, aborted, isFinal: true }
+    const source = { name, incarnation, contentType, dataTail, aborted, voids, isFinal: true }
     const positioned = (end: SeqNum): StreamPosition => positionAt(Math.min(end, dataTail))
     const read = (): Promise<Chunk> => this.#chunks.read(source, seqNum)
     const { records, end } = await this.#noting(view, read, positioned)

@@ -33,7 +33,7 @@ export function viewOf(
   incarnation: Incarnation,
 ): StreamView {
   const { id, config, lastActivity, base, start, dataTail, lastDataAt } = incarnation
-  const { closed, references, lineage, aborted, held } = incarnation
+  const { closed, references, lineage, aborted, voids, held } = incarnation
   const { contentType, expiry } = config
   return {
     name,
@@ -47,6 +47,7 @@ export function viewOf(
     nextSeq,
     lastDataAt,
     aborted,
+    voids,
     held,
     lock,
     closed,

@@ -19,6 +19,8 @@ export type Visible = {
   readonly lastDataAt: number
   /** Where groups were aborted: the parts in these ranges are no data, in order. */
   readonly aborted: readonly SeqRange[]
+  /** The ranges, by where they begin, that hold no data at all: readers jump over them. */
+  readonly voids: readonly SeqNum[]
   /** Data that an S2 client wrote into the open group: it is seen when that ends. */
   readonly held: { readonly end: SeqNum; readonly at: number } | undefined
 }
@@ -30,6 +32,17 @@ export type Sight = Visible & { readonly lock: Lock | undefined }
 export function isAborted(aborted: readonly SeqRange[], seqNum: SeqNum): boolean {
   // There are none, nearly always.
   return aborted.some(([begin, end]) => seqNum >= begin && seqNum < end)
+}
+
+/** The first range from a position on, or around it, that holds no data at all. */
+export function nextVoid(
+  {
+    aborted,
+    voids = [],
+  }: Pick<Visible, 'aborted'> & { readonly voids?: Visible['voids'] | undefined },
+  position: SeqNum,
+): SeqRange | undefined {
+  return aborted.find(([begin, end]) => end > position && voids.includes(begin))
 }
 
 /** The ranges that lie in a part of the log, at least in part. */
@@ -75,13 +88,19 @@ export function look(sight: Sight, entry: Entry, record: LogRecord): Sight {
 }
 
 function withoutGroup<Seen extends Visible>(seen: Seen, { begin }: Lock, { seqNum }: LogRecord) {
-  const { aborted, dataTail, held } = seen
+  const { aborted, voids, dataTail, held } = seen
   const last = aborted.at(-1)
   // A client that tries again and again leaves one range, as long as nothing else comes between.
-  const merged: readonly SeqRange[] =
-    last !== undefined && dataTail <= last[1]
-      ? [...aborted.slice(0, -1), [last[0], seqNum]]
-      : [...aborted, [begin, seqNum]]
-  if (held === undefined) return { ...seen, aborted: merged }
-  return { ...seen, aborted: merged, dataTail: held.end, lastDataAt: held.at, held: undefined }
+  const joined = last !== undefined && dataTail <= last[1] ? last : undefined
+  const range = [joined?.[0] ?? begin, seqNum] as const
+  const others = joined === undefined ? aborted : aborted.slice(0, -1)
+  const otherVoids = voids.filter((start) => start !== range[0])
+  const isVoid = held === undefined && (joined === undefined || otherVoids.length < voids.length)
+  const after: Seen = {
+    ...seen,
+    aborted: [...others, range],
+    voids: isVoid ? [...otherVoids, range[0]] : otherVoids,
+  }
+  if (held === undefined) return after
+  return { ...after, dataTail: held.end, lastDataAt: held.at, held: undefined }
 }

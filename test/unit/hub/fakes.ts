@@ -120,6 +120,7 @@ export const STREAM: HubStream = {
   nextSeq: 11,
   lastDataAt: 1_700_000_000_000,
   aborted: [],
+  voids: [],
   held: undefined,
   lock: undefined,
   closed: false,

@@ -236,6 +236,7 @@ describe('the fold of a group', () => {
         expect(state.incarnation).toMatchObject({
           dataTail: 2,
           aborted: [[3, state.nextSeq - 1]],
+          voids: [3],
         })
         const next = fold(recordsOf(run([say('a')], state), state), state)
         expect(next.incarnation!.dataTail).toBe(next.nextSeq)
@@ -256,11 +257,37 @@ describe('the fold of a group', () => {
       const abort = composeAbort(STREAM_RULES, open, { now: NOW, operation: 'g-2' })
       const after = fold(placed(abort.records, { from: 9, timestamp: NOW + 9 }), open)
       const held = { dataTail: 9, held: undefined, lastDataAt: NOW + 5, lastActivity: NOW + 5 }
-      expect(after.incarnation).toMatchObject({ ...held, aborted: [[3, 10]] })
+      expect(after.incarnation).toMatchObject({ ...held, aborted: [[3, 10]], voids: [] })
     } else {
       const after = fold(placed(records.slice(-2), { from: 9 }), open)
       expect(after.incarnation).toMatchObject({ dataTail: 11, held: undefined, aborted: [] })
     }
+  })
+
+  test.each([
+    ['nothing', [false, false], [3]],
+    ['what an S2 client wrote into the first', [true, false], []],
+    ['what an S2 client wrote into the last', [false, true], []],
+  ])('knows of ranges that became one whether they hold %s', (_name, disturbed, voids) => {
+    const state = disturbed.reduce((before, isDisturbed) => {
+      const begun = recordsOf(run([large(2 * MIB)], before), before).slice(0, 4)
+      const stray = placed([foreign('direct')], { from: before.nextSeq + 4 })
+      const open = fold(isDisturbed ? [...begun, ...stray] : begun, before)
+      const abort = composeAbort(STREAM_RULES, open, { now: NOW, operation: 'g-2' })
+      return fold(placed(abort.records, { from: open.nextSeq }), open)
+    }, created())
+    expect(state.incarnation).toMatchObject({ aborted: [[3, state.nextSeq - 1]], voids })
+  })
+
+  test('knows that the range after data is another one', () => {
+    let state = created()
+    for (let n = 0; n < 2; n += 1) {
+      state = fold(placed([foreign('direct')], { from: state.nextSeq }), state)
+      const open = fold(recordsOf(run([large(2 * MIB)], state), state).slice(0, 4), state)
+      const abort = composeAbort(STREAM_RULES, open, { now: NOW, operation: 'g-2' })
+      state = fold(placed(abort.records, { from: open.nextSeq }), open)
+    }
+    expect(state.incarnation).toMatchObject({ aborted: [[4, 8], [11, 15]], voids: [4, 11] }) // prettier-ignore
   })
 
   test('keeps the token that an S2 client has set meanwhile', () => {

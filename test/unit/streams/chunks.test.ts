@@ -202,6 +202,25 @@ describe('ChunkReader over groups', () => {
     expect(bodies(chunk)).toEqual(['"a"', '1', '"d"'])
   })
 
+  test('jumps over what an aborted group left, if there is nothing else in it', async () => {
+    const tail = 4000
+    const log = await logWith(Array.from({ length: tail }, (_, n) => part(`${n}`)))
+    const empty = json(tail, { aborted: [[5, 7], [10, 3990]], voids: [10] }) // prettier-ignore
+    const { chunks, calls } = reader(log)
+    const before = await chunks.read(empty, 0)
+    expect([before.end, bodies(before)]).toEqual([10, ['0', '1', '2', '3', '4', '7', '8', '9']])
+    for (const from of [10, 2000, 3989]) {
+      expect(await chunks.read(empty, from)).toEqual({ records: [], end: 3990 })
+    }
+    expect(bodies(await chunks.read(empty, 3990))).toHaveLength(10)
+    expect(calls).toHaveLength(2)
+    // A fork that has left in the middle of it ends there.
+    expect(await chunks.read({ ...empty, dataTail: 2500 }, 10)).toEqual({ records: [], end: 2500 })
+    // With anything else in it, all of it is read.
+    const mixed = { ...empty, incarnation: 'other', voids: [] }
+    expect(await chunks.read(mixed, 10)).toEqual({ records: [], end: 1000 })
+  })
+
   test('ends before a message that the grid would cut, and then reads it to its end', async () => {
     const pieces = Array.from({ length: 8 }, (_, n) => part(`${n}`, { index: n + 1, count: 8 }))
     const small = (count: number) => Array.from({ length: count }, () => part('1'))

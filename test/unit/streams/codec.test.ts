@@ -41,6 +41,7 @@ const snapshot: Snapshot = {
     lastActivity: NOW + 2,
     lastDataAt: NOW + 1,
     aborted: [[9, 11]],
+    voids: [9],
     held: { end: 15, at: NOW + 3 },
     closed: true,
     closedBy: claim,

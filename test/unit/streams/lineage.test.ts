@@ -151,6 +151,17 @@ describe('without', () => {
   })
 })
 
+describe('forkAt', () => {
+  const aborted: [number, number][] = [[6, 9], [12, 15], [20, 30]] // prettier-ignore
+  const own = { ...source, name: 's', incarnation: 'i', aborted, voids: [6, 20] }
+
+  test('knows of the aborted groups in what is inherited, and which hold nothing', () => {
+    expect(forkAt(own, 25).segments).toMatchObject([{ aborted, voids: [6, 20] }])
+    expect(forkAt(own, 13).segments).toMatchObject([{ aborted: aborted.slice(0, 2), voids: [6] }])
+    expect(forkAt(own, 6).segments[0]).not.toHaveProperty('aborted')
+  })
+})
+
 describe('oversize', () => {
   const segment = { stream: 's', incarnation: 'i', depth: 0, base: 0, start: 0, end: 9 }
   const ranges = (count: number) =>

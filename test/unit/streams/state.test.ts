@@ -28,6 +28,7 @@ const born: Incarnation = {
   lastActivity: NOW,
   lastDataAt: NOW,
   aborted: [],
+  voids: [],
   held: undefined,
   closed: false,
   closedBy: undefined,
