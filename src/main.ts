@@ -18,7 +18,8 @@ const SAME_SIGNAL_MS = 1000
 
 function openLog({ log, S2_TIMEOUT_MS }: Config): Promise<DurableLog> {
   if (log.kind === 'embedded') {
-    return openEmbeddedLog({ location: { kind: 'directory', path: resolve(log.directory) } })
+    const location = { kind: 'directory', path: resolve(log.directory) } as const
+    return openEmbeddedLog({ location, isShared: false })
   }
   const { accessToken, basin, endpoint } = log
   return openS2Log({ accessToken, basin, endpoint, requestTimeoutMs: S2_TIMEOUT_MS })

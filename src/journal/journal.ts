@@ -242,9 +242,11 @@ export class Journal<Life> {
 
   /** Waits for another gateway's group to get on, or ends one that nobody goes on with. */
   async #unlock(state: LogState<Life>, lock: Lock): Promise<void> {
-    const { clock, gatewayId } = this.#options
-    // Nothing is in flight: a group of our own is one that was given up.
-    const patienceMs = this.#groups.has(lock.id) ? 0 : this.#lease.left(lock)
+    const { log, clock, gatewayId } = this.#options
+    // Nothing is in flight: a group of our own is one that was given up. And where nobody else can
+    // write, one of another gateway is of a process that is gone.
+    const isOver = this.#groups.has(lock.id) || (!log.isShared && lock.owner !== gatewayId)
+    const patienceMs = isOver ? 0 : this.#lease.left(lock)
     if (patienceMs > 0) return sleep(clock, Math.min(patienceMs, LOOK_EVERY_MS))
     const operation = nextOperation(gatewayId)
     const batch = composeAbort(this.#rules, state, { now: clock.now(), operation })

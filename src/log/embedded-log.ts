@@ -43,6 +43,8 @@ export type EmbeddedLogOptions = {
   readonly heartbeatMs?: number
   readonly now?: () => number
   readonly maxIdleStreams?: number
+  /** As {@link DurableLog.isShared}: also when several gateways of this process use it. */
+  readonly isShared?: boolean
 }
 
 export type EmbeddedLocation =
@@ -67,6 +69,7 @@ export async function openEmbeddedLog(
 /** The log over any store. {@link openEmbeddedLog} chooses the store. */
 export class EmbeddedLog implements DurableLog {
   readonly description: string
+  readonly isShared: boolean
   readonly #store: EmbeddedStore
   readonly #commits: GroupCommit
   readonly #context: StreamContext
@@ -78,6 +81,7 @@ export class EmbeddedLog implements DurableLog {
 
   constructor(store: EmbeddedStore, description: string, options: EmbeddedLogOptions = {}) {
     this.description = description
+    this.isShared = options.isShared ?? true
     this.#store = store
     this.#commits = new GroupCommit(store)
     this.#context = { store, commits: this.#commits, now: options.now ?? Date.now }

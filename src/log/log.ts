@@ -122,6 +122,9 @@ export interface DurableLog {
   /** For people: which log this is and where it keeps its data. Never holds a secret. */
   readonly description: string
 
+  /** Whether anybody but one gateway may write to it: another process, or one beside it in this. */
+  readonly isShared: boolean
+
   /** Creates an empty stream, or does nothing when it exists. */
   createStream(stream: string, signal?: AbortSignal): Promise<void>
 

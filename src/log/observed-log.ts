@@ -30,12 +30,14 @@ export function observed(log: DurableLog, observer: LogObserver): DurableLog {
 
 class ObservedLog implements DurableLog {
   readonly description: string
+  readonly isShared: boolean
   readonly #log: DurableLog
   readonly #observer: LogObserver
   readonly #appendSessions = new Set<ObservedAppendSession>()
 
   constructor(log: DurableLog, observer: LogObserver) {
     this.description = log.description
+    this.isShared = log.isShared
     this.#log = log
     this.#observer = observer
   }

@@ -71,6 +71,7 @@ export async function openS2Log(options: S2LogOptions): Promise<DurableLog> {
 
 class S2Log implements DurableLog {
   readonly description: string
+  readonly isShared = true
   readonly #basin: S2Basin
   readonly #appends: S2Appends
   readonly #connections: SessionConnections

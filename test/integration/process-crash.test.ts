@@ -1,6 +1,9 @@
 /** kill -9 in the middle of appends: what was acknowledged is there, once and in order. */
 import http from 'node:http'
 import { describe, expect, test } from 'vitest'
+import { openEmbeddedLog } from '../../src/log/embedded-log.ts'
+import { dyingLog } from '../support/dying-log.ts'
+import { startGateway } from '../support/gateway.ts'
 import { startGatewayProcess } from '../support/gateway-process.ts'
 import type { GatewayProcess } from '../support/gateway-process.ts'
 import { appendJson, claim, createJsonStream, readJson, SseReader } from '../support/http-calls.ts'
@@ -130,3 +133,26 @@ describe('kill -9 in the middle of appends', () => {
     }
   }, 60_000)
 })
+
+test('a large append that a crash broke off holds nobody up', async () => {
+  const directory = await temporaryDirectory()
+  const log = await openEmbeddedLog({ location: { kind: 'directory', path: directory } })
+  const alive = await startGateway({ log })
+  await createJsonStream(alive.stream('s'))
+  const env = { APPEND_TIMEOUT_MS: '300', APPEND_LOCK_MS: '200', SUBSCRIPTIONS: 'off' }
+  const dying = await startGateway({ log: dyingLog(log, { appends: 1, lastIsStored: false }), env })
+  expect((await appendJson(dying.stream('s'), 'x'.repeat(3_000_000))).status).toBe(503)
+  await Promise.all([alive.shutdown(), dying.shutdown()])
+  await log.close()
+
+  const leaseMs = 60_000
+  const gateway = await startGatewayProcess({
+    DATA_DIR: directory,
+    APPEND_LOCK_MS: `${leaseMs}`,
+    APPEND_TIMEOUT_MS: `${2 * leaseMs}`,
+  })
+  const begun = performance.now()
+  expect((await appendJson(gateway.stream('s'), 'after')).status).toBe(204)
+  expect(performance.now() - begun).toBeLessThan(leaseMs / 4)
+  expect(await readJson(gateway.stream('s'))).toEqual(['after'])
+}, 60_000)

@@ -50,6 +50,7 @@ export type FlakyLogOptions = {
 
 export class FlakyLog implements DurableLog {
   readonly description = 'a flaky log'
+  readonly isShared = true
   /** May be changed at any time. */
   faults: Faults
   readonly #log: DurableLog

@@ -394,6 +394,31 @@ describe('Journal with a group that is not ended', () => {
     expect(await stored(inner)).toEqual(['y'])
   })
 
+  test('of a process that is gone ends it at once, where no other could have it', async () => {
+    const clock = new ManualClock()
+    const inner = await fresh()
+    const failed = over(breaking(inner).log, clock, 'a').execute(say(LARGE))
+    await expect(clock.runUntil(failed)).rejects.toBeInstanceOf(LogUnavailableError)
+    const begun = clock.now()
+    const { log } = spied(inner, { isShared: false })
+    await clock.runUntil(over(log, clock, 'b').execute(say('y')))
+    expect(clock.now() - begun).toBe(0)
+    const state = await over(inner, clock, 'c').refresh()
+    expect(state).toMatchObject({ lock: undefined, fencingToken: 'o:i1' })
+  })
+
+  test('of its own process is waited for also where no other could have it', async () => {
+    const clock = new ManualClock()
+    const inner = await fresh()
+    const failed = over(breaking(inner).log, clock, 'a').execute(say(LARGE))
+    await expect(clock.runUntil(failed)).rejects.toBeInstanceOf(LogUnavailableError)
+    const begun = clock.now()
+    // One that was forgotten and opened anew while the first still writes.
+    const { log } = spied(inner, { isShared: false })
+    await clock.runUntil(over(log, clock, 'a').execute(say('y')))
+    expect(clock.now() - begun).toBeGreaterThanOrEqual(LEASE_MS)
+  })
+
   test("of another's waits for its lease, whatever S2 clients write meanwhile", async () => {
     const clock = new ManualClock()
     const inner = await fresh()
