@@ -184,6 +184,7 @@ function createHubs(
     idleMs: config.HUB_IDLE_MS,
     onRecords: (stream, records) => streams.absorb(stream, records),
     onRenew: (stream) => streams.renew(stream),
+    onEncoded: (records, bytes) => streams.weigh(records, bytes),
     onSubscriberError: (stream, err) => app.log.error({ stream, err }, 'subscriber failed'),
     onTransition: (stream, transition) => {
       observer?.onHubTransition?.(transition)

@@ -23,17 +23,26 @@ export type Progress = {
 /** Bytes to send, and the cursor that they told the reader. */
 export type Frame = { readonly bytes: Buffer; readonly cursor: number }
 
+/** `data` is a part of an event once there is one. */
 type Encoded = { data?: Buffer; body?: Buffer; readonly events: Map<string, Buffer> }
+
+/** As many bytes more are kept as long as the records are. */
+export type OnEncoded = (records: readonly DataRecord[], bytes: number) => void
 
 export class Frames {
   readonly #stream: OwnPart
   readonly #contentType: string
   readonly #representation: Representation
   readonly #encoded = new WeakMap<readonly DataRecord[], Encoded>()
+  readonly #onEncoded: OnEncoded
 
-  constructor(stream: OwnPart & { readonly contentType: string }) {
+  constructor(
+    stream: OwnPart & { readonly contentType: string },
+    onEncoded: OnEncoded = () => undefined,
+  ) {
     const { contentType } = stream
     this.#stream = stream
+    this.#onEncoded = onEncoded
     this.#contentType = contentType
     this.#representation = isJson(contentType) ? 'json' : sseEncoding(contentType)
   }
@@ -43,15 +52,17 @@ export class Frames {
     const position = { seqNum: progress.end, idleMs: 0 }
     const cursor = nextCursor({ ...position, clientCursor })
     if (cursor !== nextCursor(position)) {
-      return { bytes: Buffer.concat([this.#data(batch), this.#control(progress, cursor)]), cursor }
+      return { bytes: this.#join(this.#data(batch), progress, cursor), cursor }
     }
-    const { events } = this.#entry(batch.records)
+    const entry = this.#entry(batch.records)
     const key = `${progress.upToDate}${progress.closed}`
-    let bytes = events.get(key)
-    if (bytes === undefined) {
-      bytes = Buffer.concat([this.#data(batch), this.#control(progress, cursor)])
-      events.set(key, bytes)
-    }
+    const known = entry.events.get(key)
+    if (known !== undefined) return { bytes: known, cursor }
+    const data = entry.data ?? this.#encode(batch)
+    const bytes = this.#join(data, progress, cursor)
+    entry.events.set(key, bytes)
+    entry.data = bytes.subarray(0, data.length)
+    this.#onEncoded(batch.records, bytes.length)
     return { bytes, cursor }
   }
 
@@ -64,22 +75,31 @@ export class Frames {
   /** The body of a catch-up or long-poll response (PROTOCOL §5.6, §9.1). */
   body(records: readonly DataRecord[]): Buffer {
     const entry = this.#entry(records)
-    entry.body ??= encodeBody(records, this.#contentType)
-    return entry.body
+    if (entry.body !== undefined) return entry.body
+    const body = (entry.body = encodeBody(records, this.#contentType))
+    this.#onEncoded(records, body.length)
+    return body
   }
 
   #control({ end, upToDate, closed }: Progress, cursor: number): Buffer {
     return encodeControl({ nextOffset: offsetOf(this.#stream, end), cursor, upToDate, closed })
   }
 
-  #data({ records, end }: Batch): Buffer {
-    const entry = this.#entry(records)
-    entry.data ??= encodeData(
-      records.map(({ body }) => body),
-      this.#representation,
-      offsetOf(this.#stream, end),
-    )
-    return entry.data
+  #join(data: Buffer, progress: Progress, cursor: number): Buffer {
+    return Buffer.concat([data, this.#control(progress, cursor)])
+  }
+
+  #data(batch: Batch): Buffer {
+    const entry = this.#entry(batch.records)
+    if (entry.data !== undefined) return entry.data
+    const data = (entry.data = this.#encode(batch))
+    this.#onEncoded(batch.records, data.length)
+    return data
+  }
+
+  #encode({ records, end }: Batch): Buffer {
+    const bodies = records.map(({ body }) => body)
+    return encodeData(bodies, this.#representation, offsetOf(this.#stream, end))
   }
 
   #entry(records: readonly DataRecord[]): Encoded {

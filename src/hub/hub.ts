@@ -12,6 +12,7 @@ import type { Sight } from '../streams/visible.ts'
 import { digest } from './digest.ts'
 import { Follower } from './follower.ts'
 import { Frames } from './frames.ts'
+import type { OnEncoded } from './frames.ts'
 import { begin, transition } from './machine.ts'
 import type { HubEffect, HubEvent, HubState, Step, StopReason } from './machine.ts'
 import { Ring } from './ring.ts'
@@ -30,6 +31,8 @@ export type HubOptions = {
   readonly onRecords: (stream: string, records: readonly LogRecord[]) => void
   /** Called twice in every window of the stream's TTL while there are readers. */
   readonly onRenew: (stream: string) => void
+  /** Bytes were encoded of records that the ring does not have, and are kept as long as they are. */
+  readonly onEncoded?: OnEncoded
   readonly onTransition: (stream: string, transition: HubTransition) => void
   /** A reader threw: it is out, the others and the hub go on. */
   readonly onSubscriberError?: (stream: string, error: unknown) => void
@@ -83,7 +86,9 @@ export class Hub {
 
   constructor(stream: HubStream, options: HubOptions) {
     this.stream = stream
-    this.frames = new Frames(stream)
+    this.frames = new Frames(stream, (records, bytes) => {
+      if (!this.#ring.weigh(records, bytes)) options.onEncoded?.(records, bytes)
+    })
     this.#options = options
     this.#ring = new Ring(stream.dataTail, options.ring)
     this.#nextSeq = stream.nextSeq

@@ -12,7 +12,7 @@ export type Batch = { readonly records: readonly DataRecord[]; readonly end: Seq
 export type RingLimits = { readonly maxRecords: number; readonly maxBytes: number }
 
 /** `rest` is the part of the batch that was last asked for from its middle. */
-type Slot = { readonly batch: Batch; readonly bytes: number; rest?: Batch }
+type Slot = { readonly batch: Batch; bytes: number; rest?: Batch }
 
 export class Ring {
   readonly #limits: RingLimits
@@ -42,7 +42,7 @@ export class Ring {
     return this.#end
   }
 
-  /** Bytes of data held. */
+  /** Bytes held: of data, and of what was encoded of it. */
   get bytes(): number {
     return this.#bytes
   }
@@ -56,7 +56,7 @@ export class Ring {
     this.#end = batch.end
     this.#records += batch.records.length
     this.#bytes += bytes
-    while (this.#isOver() && this.#slots.length - this.#head > 1) this.#drop()
+    this.#shrink()
     if (this.#head > 64 && this.#head * 2 > this.#slots.length) {
       this.#slots = this.#slots.slice(this.#head)
       this.#head = 0
@@ -73,6 +73,24 @@ export class Ring {
     this.#records = 0
     this.#bytes = 0
     this.#collected = undefined
+  }
+
+  /**
+   * Counts bytes that are kept with the records of a batch or its rest, and drops the oldest
+   * batches over the limits, but never the latest. False when it does not have them.
+   */
+  weigh(records: readonly DataRecord[], bytes: number): boolean {
+    const seqNum = records[0]?.seqNum
+    const slot = seqNum === undefined ? undefined : this.#slots[this.#find(seqNum)]
+    if (slot?.batch.records !== records && slot?.rest?.records !== records) return false
+    slot.bytes += bytes
+    this.#bytes += bytes
+    this.#shrink()
+    return true
+  }
+
+  #shrink(): void {
+    while (this.#isOver() && this.#slots.length - this.#head > 1) this.#drop()
   }
 
   #isOver(): boolean {

@@ -59,10 +59,15 @@ export class ChunkReader {
   readonly #log: DurableLog
   readonly #cache: LRUCache<string, Chunk>
   readonly #reads = new Map<string, Promise<Chunk>>()
+  /** Where records are in the cache, and what is kept with them. */
+  readonly #kept = new WeakMap<Chunk['records'], { readonly key: string; bytes: number }>()
 
   constructor(log: DurableLog, cacheBytes: number) {
     this.#log = log
-    this.#cache = new LRUCache({ maxSize: cacheBytes, sizeCalculation: sizeOf })
+    this.#cache = new LRUCache({
+      maxSize: cacheBytes,
+      sizeCalculation: (chunk) => this.#sizeOf(chunk),
+    })
   }
 
   /**
@@ -95,9 +100,29 @@ export class ChunkReader {
     const chunk = await read
     // A chunk cut short by the tail will be longer next time; any other never changes.
     const isWhole = chunk.end < view.dataTail || (chunk.end >= endOnGrid(from) && !chunk.isCut)
-    if (isWhole) this.#cache.set(key, chunk)
-    else if (view.isFinal === true && chunk.isCut !== true) this.#cache.set(readKey, chunk)
+    if (isWhole) this.#keep(key, chunk)
+    else if (view.isFinal === true && chunk.isCut !== true) this.#keep(readKey, chunk)
     return chunk
+  }
+
+  /** Counts bytes that are kept by others for as long as a chunk's records are. */
+  weigh(records: Chunk['records'], bytes: number): void {
+    const kept = this.#kept.get(records)
+    const chunk = kept && this.#cache.peek(kept.key)
+    if (kept === undefined || chunk?.records !== records) return
+    kept.bytes += bytes
+    // The cache takes a new size with a new value only.
+    this.#cache.set(kept.key, { ...chunk })
+  }
+
+  #keep(key: string, chunk: Chunk): void {
+    this.#kept.set(chunk.records, { key, bytes: 0 })
+    this.#cache.set(key, chunk)
+  }
+
+  #sizeOf({ records }: Chunk): number {
+    const kept = this.#kept.get(records)?.bytes ?? 0
+    return records.reduce((sum, { body }) => sum + body.length + RECORD_OVERHEAD_BYTES, 1 + kept)
   }
 
   async #readLog(view: ChunkSource, from: SeqNum, limit: SeqNum): Promise<Chunk> {
@@ -191,8 +216,4 @@ export function endsBefore(from: SeqNum, tail: SeqNum): boolean {
 
 function endOnGrid(from: SeqNum): SeqNum {
   return (Math.floor(from / GRID) + 1) * GRID
-}
-
-function sizeOf({ records }: Chunk): number {
-  return records.reduce((sum, { body }) => sum + body.length + RECORD_OVERHEAD_BYTES, 1)
 }

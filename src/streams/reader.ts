@@ -108,6 +108,11 @@ export class StreamReader {
     return { records, end: positionAt(end) }
   }
 
+  /** As {@link ChunkReader.weigh}. */
+  weigh(records: Chunk['records'], bytes: number): void {
+    this.#chunks.weigh(records, bytes)
+  }
+
   /** Remembers what of the stream is lost, so that no reader begins there again. */
   async #noting(
     { name, incarnation }: ChunkSource,

@@ -185,6 +185,11 @@ export class StreamService {
     return this.#reader.chunk(view, from)
   }
 
+  /** As {@link ChunkReader.weigh}. */
+  weigh(records: Chunk['records'], bytes: number): void {
+    this.#reader.weigh(records, bytes)
+  }
+
   /** Renews a sliding TTL because of a read, when that is due. Returns at once. */
   renew(name: string): void {
     const stream = this.#open(name)

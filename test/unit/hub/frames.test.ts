@@ -81,6 +81,24 @@ describe('event (PROTOCOL §5.8)', () => {
   })
 })
 
+test('says how many bytes are kept of each batch', () => {
+  const kept: [unknown, number][] = []
+  const frames = new Frames({ ...STREAM, contentType: 'text/plain' }, (of, bytes) =>
+    kept.push([of, bytes]),
+  )
+  const { length } = frames.event(batch, progress, undefined).bytes
+  frames.event(batch, progress, undefined)
+  expect(kept).toEqual([[records, length]])
+  const partial = frames.event(batch, { ...progress, upToDate: false }, undefined).bytes
+  // Nothing is kept of what one reader gets alone.
+  frames.event(batch, progress, CURSOR + 10)
+  frames.status(progress, 0, undefined)
+  expect(kept.slice(1)).toEqual([[records, partial.length]])
+  const body = frames.body(records)
+  frames.body(records)
+  expect(kept.slice(2)).toEqual([[records, body.length]])
+})
+
 describe('status', () => {
   test('is a control event whose cursor moves while the stream is idle', () => {
     const frames = new Frames({ ...STREAM, contentType: 'text/plain' })

@@ -61,6 +61,34 @@ describe('following', () => {
   })
 })
 
+describe('what is encoded', () => {
+  test('counts in the ring, or where else the records are', () => {
+    const others: unknown[] = []
+    const { hub, log } = startHub(
+      {},
+      {
+        ring: { maxRecords: 100, maxBytes: 500 },
+        onEncoded: (records, bytes) => others.push([records, bytes]),
+      },
+    )
+    log.last.give(data(11))
+    log.last.give(data(12))
+    const first = hub.next(STREAM.dataTail)
+    if (first.kind !== 'batch') throw new Error('no batch')
+    for (const upToDate of [true, false]) {
+      hub.frames.event(first.batch, { end: 12, upToDate, closed: false }, undefined)
+    }
+    expect(hub.next(STREAM.dataTail).kind).toBe('batch')
+    hub.frames.event(first.batch, { end: 12, upToDate: true, closed: true }, undefined)
+    // The oldest is out, and the others are still there.
+    expect(hub.next(STREAM.dataTail).kind).toBe('behind')
+    expect(readAll(hub, 12)).toEqual(['r12'])
+    expect(others).toEqual([])
+    const { length } = hub.frames.body(first.batch.records)
+    expect(others).toEqual([[first.batch.records, length]])
+  })
+})
+
 describe('a lost session', () => {
   test('is opened again at the next seq num, after waits that double up to 2 s', () => {
     const { hub, log, clock, states } = startHub()

@@ -42,6 +42,25 @@ describe('Ring', () => {
     expect(ring.next(2)).toEqual(batch(2))
   })
 
+  test('keeps less where more is kept that was encoded of it, but always the latest', () => {
+    const ring = new Ring(0, { maxRecords: 100, maxBytes: 20 })
+    const batches = [batch(0, 1), batch(2, 3), batch(4, 5)]
+    for (const each of batches) ring.push(each)
+    expect([ring.start, ring.bytes]).toEqual([0, 12])
+    expect(ring.weigh(batches[1]!.records, 8)).toBe(true)
+    expect([ring.start, ring.bytes]).toEqual([0, 20])
+    expect(ring.weigh(ring.next(5)!.records, 1)).toBe(true)
+    expect([ring.start, ring.bytes]).toEqual([2, 17])
+    expect(ring.weigh(batches[2]!.records, 100)).toBe(true)
+    expect([ring.start, ring.bytes]).toEqual([4, 105])
+    ring.push(batch(6))
+    expect([ring.start, ring.bytes]).toEqual([6, 2])
+    // What it does not have, or no longer.
+    expect(ring.weigh(batches[2]!.records, 100)).toBe(false)
+    expect(ring.weigh(batch(6).records, 100)).toBe(false)
+    expect(ring.weigh([], 100)).toBe(false)
+  })
+
   test('passes over positions of records that are no data', () => {
     const ring = new Ring(0, WIDE)
     const later = batch(5, 6)

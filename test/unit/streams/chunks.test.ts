@@ -89,6 +89,27 @@ describe('ChunkReader', () => {
     expect(second.records[0]?.seqNum).toBe(first.end)
   })
 
+  test('keeps less where more is kept that was encoded of it', async () => {
+    // Two chunks of 1,000 records of 100 bytes, and 128 for each.
+    const { chunks, calls } = reader(await logOf(3000, 100), 500_000)
+    const first = await chunks.read(source(3000), 0)
+    await chunks.read(source(3000), 1000)
+    chunks.weigh(first.records, 40_000)
+    await chunks.read(source(3000), 1000)
+    expect((await chunks.read(source(3000), 0)).records).toBe(first.records)
+    expect(calls).toHaveLength(2)
+    chunks.weigh(first.records, 40_000)
+    expect((await chunks.read(source(3000), 0)).records).toBe(first.records)
+    expect(calls).toHaveLength(2)
+    await chunks.read(source(3000), 1000)
+    expect(calls).toHaveLength(3)
+    // Too much for the cache by itself, and nothing it has.
+    chunks.weigh((await chunks.read(source(3000), 1000)).records, 600_000)
+    chunks.weigh([], 600_000)
+    await chunks.read(source(3000), 1000)
+    expect(calls).toHaveLength(4)
+  })
+
   test('holds data only, and may hold none', async () => {
     const log = await memoryLog()
     await log.createStream(STREAM)
