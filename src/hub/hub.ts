@@ -55,8 +55,8 @@ export type Next =
       readonly closed: boolean
     }
   | { readonly kind: 'tail'; readonly end: SeqNum; readonly closed: boolean }
-  /** The ring no longer has it: read the log up to `end`, then ask again. */
-  | { readonly kind: 'behind'; readonly end: SeqNum }
+  /** The ring no longer has it: read the log up to where that begins, then ask again. */
+  | { readonly kind: 'behind' }
 
 /** A reader's place: its hub, and the position after the last record it has. */
 export type Place = { readonly hub: Hub; readonly position: SeqNum }
@@ -152,7 +152,7 @@ export class Hub {
 
   #nextFrom(position: SeqNum, take: (ring: Ring) => Batch | undefined): Next {
     const { start, end } = this.#ring
-    if (position < start) return { kind: 'behind', end }
+    if (position < start) return { kind: 'behind' }
     const batch = take(this.#ring)
     if (batch === undefined) {
       return { kind: 'tail', end: Math.max(end, position), closed: this.#closed }
