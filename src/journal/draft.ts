@@ -1,11 +1,14 @@
 /** One batch in the making, with the state that its records so far would leave. */
+import { invariant } from '../errors.ts'
 import { LOG_LIMITS, meteredBytes, placed } from '../log/log.ts'
 import type { AppendBatch, AppendRecord } from '../log/log.ts'
 import { withOperationId } from './envelope.ts'
 import type { LogState, Rules } from './state.ts'
 
-/** What the operation id adds to a batch's first record: 2 bytes, its name and its value. */
+/** What the operation id adds to a batch's first record, at most. */
 const OPERATION_BYTES = 64
+/** Of them, what is not its value: 2 bytes, and its name. */
+const OPERATION_OVERHEAD = 4
 
 /** A batch, and the id by which it is recognised in the log. */
 export type MarkedBatch = AppendBatch & { readonly operation: string }
@@ -73,6 +76,8 @@ export class Draft<Life> {
 
   /** The batch, conditional on the state it was begun with. */
   toBatch(operation: string): MarkedBatch {
+    const fits = Buffer.byteLength(operation) + OPERATION_OVERHEAD <= OPERATION_BYTES
+    invariant(fits, 'what was composed leaves room for the operation id')
     const marked = this.#records.findIndex(({ kind }) => kind === 'data')
     const { nextSeq, fencingToken } = this.#from
     return {

@@ -12,6 +12,7 @@ import {
   AppendInterruptedError,
   AppendOutcomeUnknownError,
   LogUnavailableError,
+  invariant,
 } from '../errors.ts'
 import { LOG_LIMITS, placed } from '../log/log.ts'
 import type { AppendBatch, DurableLog, LogRecord } from '../log/log.ts'
@@ -89,6 +90,9 @@ export class Journal<Life> {
   #isPumping = false
 
   constructor(name: string, rules: Rules<Life>, options: JournalOptions) {
+    const longest = lockToken(operationId(options.gatewayId, Number.MAX_SAFE_INTEGER))
+    const fits = Buffer.byteLength(longest) <= LOG_LIMITS.maxTokenBytes
+    invariant(fits, 'the id of a gateway leaves room for the rest of a fencing token')
     this.name = name
     this.#rules = rules
     this.#options = options
@@ -353,7 +357,11 @@ export class Journal<Life> {
 
 function nextOperation(gatewayId: string): string {
   operations += 1
-  return `${gatewayId}-${operations.toString(36)}`
+  return operationId(gatewayId, operations)
+}
+
+function operationId(gatewayId: string, count: number): string {
+  return `${gatewayId}-${count.toString(36)}`
 }
 
 /** Wants to write as long as the group is open, and so has it ended; writes nothing itself. */

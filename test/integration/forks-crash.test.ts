@@ -3,7 +3,7 @@
  *
  * Virtual time: a seed decides everything, and a failure names it. `SEED=17` repeats one run.
  */
-import { randomUUID } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { GatewayError, LogUnavailableError, AppendOutcomeUnknownError } from '../../src/errors.ts'
 import { openEmbeddedLog } from '../../src/log/embedded-log.ts'
@@ -43,7 +43,7 @@ function serviceOver(log: DurableLog, clock: ManualClock): StreamService {
   return new StreamService({
     log,
     clock,
-    gatewayId: randomUUID(),
+    gatewayId: randomBytes(9).toString('base64url'),
     commandTimeoutMs: 2_000,
     chunkCacheBytes: 1024 * 1024,
     maxOpenStreams: 10,

@@ -69,6 +69,13 @@ describe('compose', () => {
     ])
   })
 
+  test('takes no operation id that is longer than what is kept free for it', () => {
+    const withId = (operation: string) => () =>
+      compose(STREAM_RULES, created(), [say('a')], { now: NOW, operation, owner: 'g' })
+    expect(withId('x'.repeat(60))).not.toThrow()
+    expect(withId('x'.repeat(61))).toThrow(InvariantError)
+  })
+
   test('judges each command by what those before it will leave', () => {
     const claim = (seq: number) => say('x', { producer: { id: 'p', epoch: 0, seq } })
     const composition = run([claim(0), claim(1), claim(1), say('end', { close: true }), say('y')])

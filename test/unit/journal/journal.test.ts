@@ -78,6 +78,19 @@ describe('Journal', () => {
     expect(calls).toEqual(['read', 'append', 'createStream', 'append'])
   })
 
+  test('takes no gateway id that would make its tokens too long', async () => {
+    const log = await memoryLog()
+    const withId = (gatewayId: string) => () =>
+      new Journal(STREAM, STREAM_RULES, {
+        log,
+        clock: new ManualClock(),
+        commandTimeoutMs: TIMEOUT_MS,
+        gatewayId,
+      })
+    expect(withId('g'.repeat(22))).not.toThrow()
+    expect(withId('g'.repeat(23))).toThrow(InvariantError)
+  })
+
   test('writes what waits for an append in one batch behind it', async () => {
     const inner = await fresh()
     const batches: AppendBatch[] = []

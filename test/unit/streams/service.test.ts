@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import type { DurableLog } from '../../../src/log/log.ts'
 import { encodeTouch } from '../../../src/streams/codec.ts'
@@ -30,7 +30,7 @@ function gateway(log: DurableLog, clock: Clock = new ManualClock()): StreamServi
   return new StreamService({
     log,
     clock,
-    gatewayId: randomUUID(),
+    gatewayId: randomBytes(9).toString('base64url'),
     commandTimeoutMs: 1000,
     chunkCacheBytes: 1024 * 1024,
     maxOpenStreams: 10,
