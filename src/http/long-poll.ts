@@ -70,8 +70,10 @@ export class LongPollSubscriber implements Subscriber {
         return this.#fail(new LogUnavailableError())
       case 'idle':
       case 'shutdown':
-        // The next poll finds a new hub, here or at another gateway.
-        return this.#answerEmpty()
+        // The next poll finds a new hub, here or at another gateway. Whoever is about to get data
+        // gets it: an empty answer says that there is none (PROTOCOL §5.7).
+        if (this.#phase === 'parked') this.#answerEmpty()
+        return
     }
   }
 

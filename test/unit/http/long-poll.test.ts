@@ -3,7 +3,7 @@ import { LogUnavailableError, StreamNotFoundError } from '../../../src/errors.ts
 import type { StopReason } from '../../../src/hub/machine.ts'
 import type { Batch } from '../../../src/hub/ring.ts'
 import { LongPollSubscriber } from '../../../src/http/long-poll.ts'
-import { STREAM, closed, data, dataRecord, finalData, startHub } from '../hub/fakes.ts'
+import { STREAM, closed, data, dataRecord, finalData, group, startHub } from '../hub/fakes.ts'
 
 const TIMEOUT_MS = 20_000
 const cursor = (seqNum: number, slot = 0) => 2 ** 40 + seqNum * 1024 + slot
@@ -181,6 +181,32 @@ describe('the end of its hub', () => {
     const { hub, result, clock } = poll()
     hub.stop(reason)
     await expect(result).rejects.toBeInstanceOf(error)
+    expect(clock.timers).toBe(0)
+  })
+
+  test.each(['shutdown', 'idle'] as const)(
+    '%s keeps nobody from the data that is being read for him',
+    async (reason) => {
+      const give = new Map<number, (batch: Batch) => void>()
+      const history = (from: number) => new Promise<Batch>((resolve) => give.set(from, resolve))
+      const { hub, log, result, clock } = poll({ history })
+      const { begin, part, commit } = group
+      log.last.give(begin(11), part(12), commit(13))
+      expect([...give.keys()]).toEqual([10])
+      hub.stop(reason)
+      give.get(10)!({ records: [dataRecord(12), dataRecord(13)], end: 14 })
+      expect(await result).toMatchObject({ next: 14, body: Buffer.from('r12r13') })
+      expect(clock.timers).toBe(0)
+    },
+  )
+
+  test('is told to one who finds nothing in what is read for him', async () => {
+    let give: (batch: Batch) => void = () => undefined
+    const history = () => new Promise<Batch>((resolve) => (give = resolve))
+    const { hub, result, clock } = poll({ position: 9, history })
+    hub.stop('shutdown')
+    give({ records: [], end: 10 })
+    expect(await result).toMatchObject({ ...EMPTY, from: 9, closed: false })
     expect(clock.timers).toBe(0)
   })
 
