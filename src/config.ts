@@ -78,8 +78,8 @@ const variables = z.object({
   /** In JSON mode, where each is a record: a hundred S2 batches. */
   MAX_APPEND_MESSAGES: integer(100_000, 1, 1_000_000),
   /**
-   * Longer than one attempt at S2, so that no living writer is cut off; shorter than
-   * APPEND_TIMEOUT_MS, so that whoever waits for a dead one still gets a turn.
+   * No shorter than one attempt at S2, so that no living writer is cut off. It should be shorter
+   * than APPEND_TIMEOUT_MS too: then whoever waits for a dead one still gets a turn.
    */
   APPEND_LOCK_MS: milliseconds(5_000),
   /** Longer than two attempts at S2; after it a client learns what is known. */
@@ -190,6 +190,9 @@ function* missing(given: Given): Generator<string> {
 function* impossible(config: Variables | undefined): Generator<string> {
   if (config !== undefined && config.MAX_BUFFERED_APPEND_BYTES < config.MAX_APPEND_BYTES) {
     yield 'MAX_BUFFERED_APPEND_BYTES must be at least MAX_APPEND_BYTES'
+  }
+  if (config !== undefined && usesS2(config) && config.APPEND_LOCK_MS < config.S2_TIMEOUT_MS) {
+    yield 'APPEND_LOCK_MS must be at least S2_TIMEOUT_MS: one attempt may take as long'
   }
 }
 

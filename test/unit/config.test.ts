@@ -91,6 +91,11 @@ describe('loadConfig', () => {
     ],
     ['a basin without an S2', { S2_BASIN: 'my-basin' }, /S2_BASIN is set, but neither/],
     ['managed S2 without a basin', { S2_ACCESS_TOKEN: 't', AUTH: 'none' }, /S2_BASIN is needed/],
+    [
+      'a lock that a living writer can lose',
+      { S2_ENDPOINT: 'http://127.0.0.1:1', AUTH: 'none', APPEND_LOCK_MS: '3999' },
+      /APPEND_LOCK_MS must be at least S2_TIMEOUT_MS/,
+    ],
     ['S2 without a word on access', { S2_ENDPOINT: 'http://127.0.0.1:1' }, /AUTH must be set/],
     ['an open address without a word on access', { HOST: '0.0.0.0' }, /AUTH must be set/],
     ['a kind of access that does not exist', { AUTH: 'jwt' }, /AUTH must be none/],
