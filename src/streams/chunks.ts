@@ -192,8 +192,8 @@ class Reading {
       if (body !== undefined) this.#records.push({ ...shown, body })
       return
     }
-    const isForeign = entry.kind === 'data' && entry.foreign
-    if (!isForeign) this.#joiner.drop()
+    // Nobody else gets into a message: what others wrote before its end would have broken it off.
+    this.#joiner.drop()
     this.#records.push(shown)
   }
 

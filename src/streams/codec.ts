@@ -77,6 +77,8 @@ export type DataRecord = {
   readonly goesOn?: true
 }
 
+/** The largest append there may be, 64 MiB, has some five hundred. */
+const MAX_PIECES = 1000
 const NO_MARK: WriterMark = {}
 const NO_BODY = new Uint8Array(0)
 
@@ -222,12 +224,13 @@ function encodePiece(piece: Piece | undefined): RecordHeader[] {
   return piece === undefined ? [] : [[PIECE_HEADER, `${piece.index}/${piece.count}`]]
 }
 
+/** No state depends on it: what makes no sense is not ours, and is shown by itself. */
 function decodePiece(headers: readonly RecordHeader[]): Piece | undefined {
   const text = headerValue(headers, PIECE_HEADER)
   if (text === undefined) return undefined
-  const [, index, count] = /^(\d{1,6})\/(\d{1,6})$/.exec(text) ?? []
-  if (index === undefined) throw new InvariantError(`a piece header reads ${JSON.stringify(text)}`)
-  return { index: Number(index), count: Number(count) }
+  const [, first, last] = /^(\d{1,4})\/(\d{1,4})$/.exec(text) ?? []
+  const [index, count] = [Number(first), Number(last)]
+  return index >= 1 && index <= count && count <= MAX_PIECES ? { index, count } : undefined
 }
 
 function formatClaim({ id, epoch, seq }: ProducerClaim): string {

@@ -272,6 +272,23 @@ describe('ChunkReader over groups', () => {
     expect(await chunks.read(fork, 998)).toMatchObject({ end: 1000, records: [] })
   })
 
+  test('hides nothing behind a piece that an S2 client made up, and reads no more than a message', async () => {
+    const log = await logWith([
+      part('0', { index: 1, count: 500 }),
+      ...Array.from({ length: 5000 }, (_, n) => foreign(`${n}`)),
+    ])
+    const { chunks, calls } = reader(log)
+    const seen: string[] = []
+    for (let next = 0; next < 5001;) {
+      const chunk = await chunks.read(json(5001), next)
+      seen.push(...bodies(chunk))
+      expect(chunk.end).toBeGreaterThan(next)
+      next = chunk.end
+    }
+    expect(seen).toEqual(Array.from({ length: 5000 }, (_, n) => `${n}`))
+    expect(calls).toHaveLength(6)
+  })
+
   test('does not wait for the end of a message that an S2 client made up', async () => {
     const log = await logWith([part('0', { index: 1, count: 900 }), part('1'), part('2')])
     const { chunks } = reader(log)

@@ -116,6 +116,10 @@ describe('decodeRecord', () => {
       raw([['x', 'y'], ['ds', 'closed'], ['producer', '1:1:p']], 'x'), // prettier-ignore
       { ...data, mark: {}, foreign: true },
     ],
+    ['data that calls itself a piece and says not which', raw([['ds', 'data'], ['piece', 'two']], 'x'), { ...data, mark: {} }], // prettier-ignore
+    ['a piece of more than any append has', raw([['ds', 'data'], ['piece', '1/99999']], 'x'), { ...data, mark: {} }], // prettier-ignore
+    ['a piece after the last', raw([['ds', 'part'], ['piece', '3/2']], 'x'), { kind: 'part', body: bytes('x') }], // prettier-ignore
+    ['a piece before the first', raw([['ds', 'part'], ['piece', '0/2']], 'x'), { kind: 'part', body: bytes('x') }], // prettier-ignore
     ['a foreign record without headers', raw([], 'x'), { ...data, mark: {}, foreign: true }],
   ])('reads %s', (_name, record, entry) => {
     expect(decodeRecord(placed(record))).toEqual(entry)
