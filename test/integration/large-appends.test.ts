@@ -318,6 +318,28 @@ describe('a fork', () => {
     expect((await send(gateway.stream('over'), 'PUT', { ...forked, ...over })).status).toBe(400)
   })
 
+  test('at an offset inside a JSON message, which nobody was given, has none of it', async () => {
+    const { gateway, url } = await started(JSON_TYPE)
+    const messages = [1, 'a'.repeat(900_000), 2, 'b'.repeat(900_000), 3]
+    const begin = next(await send(url, 'HEAD'))
+    const end = next(await send(url, 'POST', JSON_TYPE, JSON.stringify(messages)))
+    const [depth, first] = begin.split('_').map(Number)
+    const last = Number(end.split('_')[1])
+    const counts = new Set<number>()
+    for (let at = first!; at <= last; at += 1) {
+      const offset = `${String(depth).padStart(16, '0')}_${String(at).padStart(16, '0')}`
+      const fork = gateway.stream(`at-${at}`)
+      const headers = { 'stream-forked-from': '/v1/stream/s', 'stream-fork-offset': offset }
+      expect((await send(fork, 'PUT', headers)).status).toBe(201)
+      await send(fork, 'POST', JSON_TYPE, '"own"')
+      const seen = messagesOf(await readAll(fork))
+      const inherited = seen.slice(0, -1)
+      expect(seen).toEqual([...messages.slice(0, inherited.length), 'own'])
+      counts.add(inherited.length)
+    }
+    expect(counts).toEqual(new Set([0, 1, 2, 3, 4, 5]))
+  })
+
   test('of JSON counts whole messages', async () => {
     const { gateway, url } = await started(JSON_TYPE)
     const messages = ['a'.repeat(400_000), 1, 'b'.repeat(800_000), 2]
