@@ -2,7 +2,7 @@
  * The contract of append sessions (`src/log/log.ts`), run over every adapter. A real s2-lite is the
  * judge, as in the suite for the rest of the log.
  */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
 import { AppendOutcomeUnknownError, LogUnavailableError } from '../../src/errors.ts'
 import {
   AppendConflictError,
@@ -14,7 +14,7 @@ import {
   type DurableLog,
   type LogRecord,
 } from '../../src/log/log.ts'
-import { logAdapters, type LogBackend } from '../support/log-adapters.ts'
+import { logAdapters, useLog, type LogBackend } from '../support/log-adapters.ts'
 
 const ALL = { maxRecords: 1000, maxBytes: 1024 * 1024 }
 
@@ -56,19 +56,9 @@ describe.each(logAdapters)('append sessions of $name', (adapter) => {
     let log: DurableLog
     let stream: string
     let session: AppendSession
-    let streams = 0
 
-    beforeAll(async () => {
-      backend = await adapter.start()
-      log = await backend.open()
-    })
-    afterAll(async () => {
-      await log.close()
-      await backend.stop()
-    })
-    beforeEach(async () => {
-      stream = `sessions/${streams++}`
-      await log.createStream(stream)
+    useLog(adapter, 'sessions', (place) => {
+      ;({ backend, log, stream } = place)
       session = log.openAppendSession(stream)
     })
     afterEach(() => session.close())

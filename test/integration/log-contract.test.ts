@@ -6,7 +6,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { AppendOutcomeUnknownError, LogUnavailableError } from '../../src/errors.ts'
 import { DataDirectoryError, openDiskStore } from '../../src/log/embedded-disk-store.ts'
 import { FORMAT_KEY } from '../../src/log/embedded-format.ts'
@@ -25,7 +25,7 @@ import {
   type RecordHeader,
   type SeqNum,
 } from '../../src/log/log.ts'
-import { logAdapters, type LogBackend } from '../support/log-adapters.ts'
+import { logAdapters, useLog, type LogBackend } from '../support/log-adapters.ts'
 
 const ALL: ReadLimits = { maxRecords: 1000, maxBytes: 1024 * 1024 }
 const MIB = 1024 * 1024
@@ -100,20 +100,8 @@ describe.each(logAdapters)('$name', (adapter) => {
     let backend: LogBackend
     let log: DurableLog
     let stream: string
-    let streams = 0
 
-    beforeAll(async () => {
-      backend = await adapter.start()
-      log = await backend.open()
-    })
-    afterAll(async () => {
-      await log.close()
-      await backend.stop()
-    })
-    beforeEach(async () => {
-      stream = `contract/${streams++}`
-      await log.createStream(stream)
-    })
+    useLog(adapter, 'contract', (place) => ({ backend, log, stream } = place))
 
     const append = (
       records: readonly AppendRecord[],

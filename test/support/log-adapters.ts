@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach } from 'vitest'
 import { openEmbeddedLog } from '../../src/log/embedded-log.ts'
 import type { DurableLog } from '../../src/log/log.ts'
 import type { LogObserver } from '../../src/log/log-observer.ts'
@@ -20,6 +21,12 @@ const IGNORANT: LogObserver = {
 
 /** `open` may be called again while the first log is closed, or, except on disk, while it is open. */
 export type LogBackend = { open: () => Promise<DurableLog>; stop: () => Promise<void> }
+/** What each test of a suite has: a log that is open throughout, and a new stream in it. */
+export type LogPlace = {
+  readonly backend: LogBackend
+  readonly log: DurableLog
+  readonly stream: string
+}
 export type LogAdapter = { name: string; isMissing: boolean; start: () => Promise<LogBackend> }
 
 export const logAdapters: readonly LogAdapter[] = [
@@ -76,3 +83,23 @@ export const logAdapters: readonly LogAdapter[] = [
     },
   },
 ]
+
+/** Opens the adapter's log for the tests of a `describe`; `take` gets what is new for each. */
+export function useLog(adapter: LogAdapter, prefix: string, take: (place: LogPlace) => void): void {
+  let backend: LogBackend
+  let log: DurableLog
+  let streams = 0
+  beforeAll(async () => {
+    backend = await adapter.start()
+    log = await backend.open()
+  })
+  afterAll(async () => {
+    await log.close()
+    await backend.stop()
+  })
+  beforeEach(async () => {
+    const stream = `${prefix}/${streams++}`
+    await log.createStream(stream)
+    take({ backend, log, stream })
+  })
+}

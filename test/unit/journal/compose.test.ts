@@ -3,7 +3,6 @@ import { InvariantError, RequestError, StreamClosedError } from '../../../src/er
 import { LOG_LIMITS, checkBatch, meteredBytes } from '../../../src/log/log.ts'
 import type { AppendRecord } from '../../../src/log/log.ts'
 import { formatOffset } from '../../../src/protocol/offset.ts'
-import { appendCommand } from '../../../src/streams/append.ts'
 import { readOperationId } from '../../../src/journal/envelope.ts'
 import { decodeRecord, encodeData } from '../../../src/streams/codec.ts'
 import type { Command } from '../../../src/journal/command.ts'
@@ -12,38 +11,14 @@ import type { Composition } from '../../../src/journal/compose.ts'
 import { createCommand, deleteCommand } from '../../../src/streams/create.ts'
 import { EMPTY_STATE } from '../../../src/journal/state.ts'
 import { STREAM_RULES, snapshot } from '../../../src/streams/state.ts'
-import type { Incarnation, StreamState } from '../../../src/streams/state.ts'
-import {
-  JSON_MODE,
-  NOW,
-  TEXT,
-  appendRequest,
-  bytes,
-  created,
-  fold,
-  foreign,
-  placed,
-} from '../streams/builders.ts'
+import type { Incarnation } from '../../../src/streams/state.ts'
+import { JSON_MODE, NOW, TEXT, bytes, created, fold, foreign, placed } from '../streams/builders.ts'
+import { due, holding, run, say } from './stream-journal.ts'
 
-const say = (body: string, more = {}) => appendCommand(appendRequest(body, more))
-const run = (
-  commands: readonly Command<Incarnation, unknown>[],
-  state: StreamState = created(),
-): Composition<Incarnation> =>
-  compose(STREAM_RULES, state, commands, { now: NOW, operation: 'g-1', owner: 'g' })
 const kinds = ({ batches: [batch] }: Composition<Incarnation>): string[] =>
   (batch?.records ?? []).map((record) => decodeRecord(placed([record])[0]!).kind)
 const outcomes = ({ decisions }: Composition<Incarnation>): string[] =>
   decisions.map(({ kind }) => kind)
-
-/** A stream whose last checkpoint is a whole page ago. */
-const due = fold(
-  placed(
-    Array.from({ length: 999 }, () => foreign('x')),
-    { from: 2 },
-  ),
-  created(),
-)
 
 describe('compose', () => {
   test('makes one conditional batch of the commands that wait, in their order', () => {
@@ -208,14 +183,7 @@ describe('compose', () => {
   })
 
   test('needs no checkpoint one record or byte earlier', () => {
-    const almost = fold(
-      placed(
-        Array.from({ length: 998 }, () => foreign('x')),
-        { from: 2 },
-      ),
-      created(),
-    )
-    expect(kinds(run([say('x')], almost))).toEqual(['data'])
+    expect(kinds(run([say('x')], holding(998)))).toEqual(['data'])
     const fill =
       LOG_LIMITS.maxBatchBytes - created().sinceCheckpoint.bytes - meteredBytes(foreign(''))
     const filled = (size: number) =>

@@ -14,30 +14,14 @@ import { composeAbort } from '../../../src/journal/group.ts'
 import { encodeBegin, foldLock, lockToken } from '../../../src/journal/lock.ts'
 import { LOG_LIMITS, checkBatch, meteredBytes } from '../../../src/log/log.ts'
 import type { AppendRecord, LogRecord } from '../../../src/log/log.ts'
-import { appendCommand } from '../../../src/streams/append.ts'
 import { EMPTY_STATE, stepLocked, wholeState } from '../../../src/journal/state.ts'
 import { STREAM_RULES } from '../../../src/streams/state.ts'
 import type { Incarnation, KnownProducer, StreamState } from '../../../src/streams/state.ts'
-import {
-  JSON_MODE,
-  NOW,
-  TEXT,
-  appendRequest,
-  bytes,
-  created,
-  fold,
-  foreign,
-  placed,
-} from '../streams/builders.ts'
+import { JSON_MODE, NOW, TEXT, bytes, created, fold, foreign, placed } from '../streams/builders.ts'
+import { due, options, run, say } from './stream-journal.ts'
 
 const MIB = 1024 * 1024
-const options = { now: NOW, operation: 'g-1', owner: 'g' }
-const say = (body: string, more = {}) => appendCommand(appendRequest(body, more))
 const large = (size: number, more = {}) => say('x'.repeat(size), more)
-const run = (
-  commands: Parameters<typeof compose<NonNullable<StreamState['incarnation']>>>[2],
-  state: StreamState = created(),
-): Composition<Incarnation> => compose(STREAM_RULES, state, commands, options)
 const recordsOf = ({ batches }: Composition<Incarnation>, state: StreamState): LogRecord[] =>
   placed(
     batches.flatMap(({ records }) => records),
@@ -45,15 +29,6 @@ const recordsOf = ({ batches }: Composition<Incarnation>, state: StreamState): L
   )
 const kinds = (records: readonly AppendRecord[]): string[] =>
   placed(records).map((record) => kindOf(record) ?? record.kind)
-
-/** A stream whose last checkpoint is a whole page ago. */
-const due = fold(
-  placed(
-    Array.from({ length: 999 }, () => foreign('x')),
-    { from: 2 },
-  ),
-  created(),
-)
 
 describe('a command too large for one batch', () => {
   test('becomes a group: locked, in parts, and committed by its last record', () => {
