@@ -30,6 +30,15 @@ describe('an observed log', () => {
     log = observed(inner, observer)
   })
 
+  test('says of itself what the log inside says', async () => {
+    const alone = await openEmbeddedLog({ location: { kind: 'memory' }, isShared: false })
+    expect([log, observed(alone, observer)]).toMatchObject([
+      { description: inner.description, isShared: true },
+      { description: alone.description, isShared: false },
+    ])
+    await alone.close()
+  })
+
   test('tells of every call, what it came to, and how much it moved', async () => {
     await log.ping()
     await log.createStream('b')
