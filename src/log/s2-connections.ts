@@ -15,7 +15,7 @@ const STREAM_WINDOW_BYTES = 10 * 1024 * 1024
 const CONNECTION_WINDOW_BYTES = 64 * 1024 * 1024
 
 /** A stream handle lent to one session. */
-export type Lease = {
+export type LentStream = {
   readonly stream: S2Stream
   /** Gives the handle back, with what ended the session. */
   release(cause?: unknown): void
@@ -39,7 +39,7 @@ export class SessionConnections {
   }
 
   /** Lends a handle. The first of a generation is kept open, so that its connections stay. */
-  lease(name: string): Lease {
+  lend(name: string): LentStream {
     const generation = this.#current
     const stream = generation.basin.stream(name)
     const isAnchor = generation.handles.size === 0

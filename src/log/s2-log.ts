@@ -25,7 +25,7 @@ import { S2Appends } from './s2-appends.ts'
 import type { ConnectionObserver } from './log-observer.ts'
 import { BasinGuard, PROBE_STREAM } from './s2-basin.ts'
 import { BoundedCalls } from './s2-calls.ts'
-import { SessionConnections, type Lease } from './s2-connections.ts'
+import { SessionConnections, type LentStream } from './s2-connections.ts'
 import { appendFailure, isAlreadyThere, isFleeting, readFailure } from './s2-errors.ts'
 import { listNames } from './s2-listing.ts'
 import { readPage } from './s2-pages.ts'
@@ -174,15 +174,15 @@ class S2Log implements DurableLog {
   }
 
   openReadSession(stream: string, from: SeqNum, handlers: ReadSessionHandlers): ReadSession {
-    let lease: Lease | undefined
+    let lent: LentStream | undefined
     const session = new S2ReadSession(from, handlers, {
       open: async () => {
         await this.#calls.run((own) => this.#guard.ready(own))
-        lease = this.#connections.lease(stream)
-        return openRecordSource(lease.stream, from)
+        lent = this.#connections.lend(stream)
+        return openRecordSource(lent.stream, from)
       },
       closed: (cause) => {
-        lease?.release(cause)
+        lent?.release(cause)
         this.#sessions.delete(session)
       },
       failure: (cause) => readFailure(cause, stream),
@@ -192,17 +192,17 @@ class S2Log implements DurableLog {
   }
 
   openAppendSession(stream: string): AppendSession {
-    let lease: Lease | undefined
+    let lent: LentStream | undefined
     const session = new S2AppendSession(stream, {
       bounded: (call) => this.#calls.run(call),
       open: async () => {
         await this.#calls.run((own) => this.#guard.ready(own))
         if (!session.isOpen) throw new Error('closed before it was opened')
-        lease = this.#connections.lease(stream)
-        return openAppendSource(lease.stream)
+        lent = this.#connections.lend(stream)
+        return openAppendSource(lent.stream)
       },
       closed: (cause) => {
-        lease?.release(cause)
+        lent?.release(cause)
         this.#sessions.delete(session)
       },
     })
