@@ -6,21 +6,11 @@
  */
 import { isUtf8 } from 'node:buffer'
 import { RequestError } from '../errors.ts'
+import { MAX_JSON_DEPTH, NO_VALUE, TOO_DEEP, endOfValue, skipSpace } from './json-syntax.ts'
 
-/**
- * How deep arrays and objects may nest (RFC 8259 §9 lets us choose). Readers get messages inside
- * one array, so one that their parser can't take (Jackson stops at 1000, Python near it) would
- * cost them all the others. It also bounds `JSON.parse`, which takes seconds for 16 MiB of `[`.
- */
-export const MAX_JSON_DEPTH = 1000
-
-const QUOTE = 0x22
-const COMMA = 0x2c
 const OPEN_ARRAY = 0x5b
-const BACKSLASH = 0x5c
+const COMMA = 0x2c
 const CLOSE_ARRAY = 0x5d
-const OPEN_OBJECT = 0x7b
-const CLOSE_OBJECT = 0x7d
 
 /**
  * Splits the body of a create or an append into its messages: the elements of an array, one level
@@ -32,10 +22,31 @@ const CLOSE_OBJECT = 0x7d
  * @throws RequestError `invalid_json`, `too_many_messages`
  */
 export function splitMessages(body: Uint8Array, maxMessages = Infinity): Uint8Array[] {
-  // Scanned before it is validated: the limits hold before anything of its size is built.
-  const messages = scan(body, maxMessages)
-  if (!isJsonText(body)) throw new RequestError('invalid_json', 'the body is not valid JSON')
+  const messages: Uint8Array[] = []
+  const scan = new Scan(body)
+  while (scan.next()) {
+    checkCount(messages.length + 1, maxMessages)
+    messages.push(scan.message())
+  }
   return messages
+}
+
+/**
+ * How many messages {@link splitMessages} would find. Nothing is built that grows with them.
+ *
+ * @throws RequestError `invalid_json`, `too_many_messages`
+ */
+export function countMessages(body: Uint8Array, maxMessages: number): number {
+  const scan = new Scan(body)
+  let count = 0
+  while (scan.next()) checkCount(++count, maxMessages)
+  return count
+}
+
+/** The messages of {@link splitMessages}, each one made when it is asked for. */
+export function* messagesIn(body: Uint8Array): Generator<Uint8Array, void, void> {
+  const scan = new Scan(body)
+  while (scan.next()) yield scan.message()
 }
 
 /** Joins messages into one JSON array (PROTOCOL §9.1.5). */
@@ -70,71 +81,68 @@ export function asJsonMessage(body: Uint8Array): Uint8Array {
   }
 }
 
-function isJsonText(body: Uint8Array): boolean {
-  try {
-    JSON.parse(decode(body))
-    return isUtf8(body)
-  } catch {
-    // How it is broken is of no use to anybody: the answer is no.
-    return false
-  }
-}
-
 /** A byte order mark stays, and is no JSON: `TextDecoder` would hide it. */
 function decode(body: Uint8Array): string {
   return Buffer.from(body.buffer, body.byteOffset, body.length).toString()
 }
 
-/**
- * Finds the messages of a body on the assumption that it is JSON: one pass, no recursion. Where
- * it is not, what is found means nothing.
- */
-function scan(body: Uint8Array, maxMessages: number): Uint8Array[] {
-  const value = trimmed(body, 0, body.length)
-  const isBatch = value[0] === OPEN_ARRAY
-  const messages: Uint8Array[] = []
-  let depth = 0
-  let start = 1
-  for (let i = 0; i < value.length; i++) {
-    const byte = value[i]
-    if (byte === QUOTE) i = endOfString(value, i)
-    else if (byte === OPEN_ARRAY || byte === OPEN_OBJECT) checkDepth(++depth)
-    else if (byte === CLOSE_ARRAY || byte === CLOSE_OBJECT) depth--
-    else if (byte === COMMA && depth === 1 && isBatch) {
-      messages.push(trimmed(value, start, i))
-      checkCount(messages.length + 1, maxMessages)
-      start = i + 1
-    }
+/** A body that is gone through message by message; it was JSON when there is no further one. */
+class Scan {
+  readonly #body: Uint8Array
+  readonly #isBatch: boolean
+  #start = 0
+  /** Behind the latest message, or behind the bracket that opens the array. */
+  #end: number
+  #isFirst = true
+
+  constructor(body: Uint8Array) {
+    if (!isUtf8(body)) throw invalid()
+    this.#body = body
+    const start = skipSpace(body, 0)
+    this.#isBatch = body[start] === OPEN_ARRAY
+    this.#end = this.#isBatch ? start + 1 : start
   }
-  if (!isBatch) return [value]
-  const last = trimmed(value, start, value.length - 1)
-  if (last.length > 0) messages.push(last) // only an empty array has no last element
-  return messages
+
+  /** Finds the next message, if there is one. */
+  next(): boolean {
+    const body = this.#body
+    const at = skipSpace(body, this.#end)
+    const isFirst = this.#isFirst
+    this.#isFirst = false
+    if (!this.#isBatch) return isFirst ? this.#take(at) : this.#finish(at)
+    if (body[at] === CLOSE_ARRAY) return this.#finish(at + 1)
+    if (isFirst) return this.#take(at)
+    if (body[at] !== COMMA) throw invalid()
+    return this.#take(skipSpace(body, at + 1))
+  }
+
+  /** The one that was found. */
+  message(): Uint8Array {
+    return this.#body.subarray(this.#start, this.#end)
+  }
+
+  #take(start: number): true {
+    const end = endOfValue(this.#body, start, this.#isBatch ? 1 : 0)
+    if (end === TOO_DEEP) {
+      throw new RequestError('invalid_json', `JSON nests at most ${MAX_JSON_DEPTH} levels deep`)
+    }
+    if (end === NO_VALUE) throw invalid()
+    this.#start = start
+    this.#end = end
+    return true
+  }
+
+  #finish(at: number): false {
+    if (skipSpace(this.#body, at) < this.#body.length) throw invalid()
+    return false
+  }
 }
 
-function checkDepth(depth: number): void {
-  if (depth <= MAX_JSON_DEPTH) return
-  throw new RequestError('invalid_json', `JSON nests at most ${MAX_JSON_DEPTH} levels deep`)
+function invalid(): RequestError {
+  return new RequestError('invalid_json', 'the body is not valid JSON')
 }
 
 function checkCount(count: number, limit: number): void {
   if (count <= limit) return
   throw new RequestError('too_many_messages', `a request carries at most ${limit} messages`)
-}
-
-/** The index of the quote that ends the string begun at `start`. */
-function endOfString(body: Uint8Array, start: number): number {
-  let i = start + 1
-  while (i < body.length && body[i] !== QUOTE) i += body[i] === BACKSLASH ? 2 : 1
-  return i
-}
-
-function trimmed(body: Uint8Array, start: number, end: number): Uint8Array {
-  while (start < end && isSpace(body[start])) start++
-  while (end > start && isSpace(body[end - 1])) end--
-  return body.subarray(start, end)
-}
-
-function isSpace(byte: number | undefined): boolean {
-  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09
 }

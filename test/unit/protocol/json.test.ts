@@ -1,11 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
-  MAX_JSON_DEPTH,
   asJsonMessage,
+  countMessages,
   joinMessages,
+  messagesIn,
   splitMessages,
 } from '../../../src/protocol/json.ts'
+import { MAX_JSON_DEPTH } from '../../../src/protocol/json-syntax.ts'
 
 const split = (text: string) =>
   splitMessages(Buffer.from(text)).map((m) => Buffer.from(m).toString())
@@ -85,6 +87,25 @@ describe('splitMessages (PROTOCOL §9.1)', () => {
     ['a raw newline in a string', '"\n"'],
     ['NaN', 'NaN'],
     ['a leading zero', '01'],
+    ['a leading zero behind a minus', '-01'],
+    ['a minus alone', '-'],
+    ['a plus', '+1'],
+    ['a point without digits', '1.'],
+    ['a point without digits before it', '.5'],
+    ['an exponent without digits', '1e'],
+    ['a signed exponent without digits', '[1E-]'],
+    ['a cut word', '[tru]'],
+    ['a word in capitals', 'NULL'],
+    ['an unknown escape', '"\\x41"'],
+    ['an escape of three digits', '"\\u004"'],
+    ['an escape that is not hex', '"\\u00g1"'],
+    ['a tab in a string', '["\t"]'],
+    ['a name without quotes', '{a:1}'],
+    ['a name without a value', '{"a"}'],
+    ['a number for a name', '{1:1}'],
+    ['a comma behind the last member', '{"a":1,}'],
+    ['a value behind the array', '[1]1'],
+    ['a comment', '[1/**/]'],
     ['a byte order mark', '\ufeff{}'],
     ['a space JSON does not know', '\u00a01'],
     ['arrays too deep', nested(MAX_JSON_DEPTH + 1)],
@@ -117,6 +138,25 @@ describe('splitMessages (PROTOCOL §9.1)', () => {
     )
   })
 
+  test('counts them, and makes them one by one, as it splits them', () => {
+    fc.assert(
+      fc.property(fc.array(jsonText), fc.boolean(), (texts, isBatch) => {
+        const body = Buffer.from(isBatch ? `[${texts.join(', ')}]` : (texts[0] ?? '1'))
+        const messages = splitMessages(body)
+        expect(countMessages(body, Infinity)).toBe(messages.length)
+        expect([...messagesIn(body)]).toEqual(messages)
+      }),
+    )
+    const body = Buffer.from('[1,2,3]')
+    expect(countMessages(body, 3)).toBe(3)
+    expect(() => countMessages(body, 2)).toThrow(
+      expect.objectContaining({ code: 'too_many_messages' }),
+    )
+    expect(() => countMessages(Buffer.from('[1,2'), 9)).toThrow(
+      expect.objectContaining({ code: 'invalid_json' }),
+    )
+  })
+
   test('copies nothing', () => {
     const body = Buffer.from(' [{"a":1},2] ')
     expect(splitMessages(body).every((message) => message.buffer === body.buffer)).toBe(true)
@@ -131,11 +171,15 @@ describe('splitMessages (PROTOCOL §9.1)', () => {
   })
 
   test('takes exactly what JSON.parse takes', () => {
-    const broken = fc.tuple(jsonText, fc.nat(), fc.constantFrom('', '"', ',', '[', '}', '\\', '1'))
+    const junk = fc.constantFrom(
+      ...['', '"', ',', ':', '[', ']', '{', '}', '\\', '0', '1', '-', '+', '.', 'e', 'E5', 'u00'],
+      ...['\t', '\n', ' ', '\u0001', '\u00e9', 'null', 'tru'],
+    )
+    const broken = fc.tuple(jsonText, fc.nat(), junk)
     fc.assert(
-      fc.property(broken, ([text, position, junk]) => {
+      fc.property(broken, ([text, position, bit]) => {
         const at = position % (text.length + 1)
-        const body = text.slice(0, at) + junk + text.slice(at + 1)
+        const body = text.slice(0, at) + bit + text.slice(at + 1)
         const accepts = (parse: (text: string) => unknown) => {
           try {
             parse(body)
@@ -148,7 +192,7 @@ describe('splitMessages (PROTOCOL §9.1)', () => {
         fc.pre(Buffer.from(body).toString() === body)
         expect(accepts(split)).toBe(accepts(JSON.parse))
       }),
-      { numRuns: 500 },
+      { numRuns: 3000 },
     )
   })
 })
