@@ -2,7 +2,10 @@
 export interface Clock {
   /** Milliseconds since 1970. */
   now(): number
-  /** Calls `run` once after `ms`; the returned function cancels it. Never keeps the process up. */
+  /**
+   * Calls `run` once after `ms`, of which 0 means the next round of the event loop; the returned
+   * function cancels it. Never keeps the process up.
+   */
   after(ms: number, run: () => void): () => void
   /** Uniform in [0, 1). */
   random(): number
@@ -11,6 +14,10 @@ export interface Clock {
 export const systemClock: Clock = {
   now: () => Date.now(),
   after: (ms, run) => {
+    if (ms === 0) {
+      const next = setImmediate(run)
+      return () => clearImmediate(next)
+    }
     const timer = setTimeout(run, ms)
     timer.unref()
     return () => clearTimeout(timer)
@@ -23,6 +30,11 @@ export function sleep(clock: Clock, ms: number): Promise<void> {
   return new Promise((resolve) => {
     clock.after(ms, resolve)
   })
+}
+
+/** Lets everything else that is ready have its turn: one round of the event loop. */
+export function breathe(clock: Clock): Promise<void> {
+  return sleep(clock, 0)
 }
 
 /** Bounds of the wait before something is tried again, in ms. */

@@ -6,6 +6,8 @@ import type { Command, Decision } from './command.ts'
 /** A command and the promise of its answer, which is kept exactly once. */
 export interface QueuedCommand<Life> {
   readonly command: Command<Life, unknown>
+  /** What has to be gone through to judge it. */
+  readonly bytes: number
   /** `writing` while a batch with its records may be on its way to the log. */
   readonly phase: 'waiting' | 'writing' | 'answered'
   settle(decision: Decision<unknown>): void
@@ -35,11 +37,17 @@ export class CommandQueue<Life> {
     return this.#waiting.size === 0
   }
 
-  /** The first that wait, at most `limit`, in the order in which they came. */
-  first(limit: number): readonly QueuedCommand<Life>[] {
+  /**
+   * The first that wait, in the order in which they came: at most `limit`, and no more than have
+   * `maxBytes` together, but for the first one.
+   */
+  first(limit: number, maxBytes = Infinity): readonly QueuedCommand<Life>[] {
     const items: QueuedCommand<Life>[] = []
+    let bytes = 0
     for (const item of this.#waiting) {
-      if (items.length === limit) break
+      bytes += item.bytes
+      const isOver = items.length > 0 && bytes > maxBytes
+      if (items.length === limit || isOver) break
       items.push(item)
     }
     return items
@@ -68,7 +76,7 @@ export class CommandQueue<Life> {
     }
   }
 
-  push<Answer>(command: Command<Life, Answer>): Promise<Answer> {
+  push<Answer>(command: Command<Life, Answer>, bytes = 0): Promise<Answer> {
     return new Promise<Answer>((resolve, reject) => {
       const fail = (error: unknown): void => {
         this.#remove(item)
@@ -76,6 +84,7 @@ export class CommandQueue<Life> {
       }
       const item: Item<Life> = {
         command,
+        bytes,
         phase: 'waiting',
         deadline: this.#clock.now() + this.#timeoutMs,
         settle: (decision) => {

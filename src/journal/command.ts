@@ -26,7 +26,8 @@ export type Decision<Answer> =
  */
 export type GroupDecision<Answer> = {
   readonly kind: 'group'
-  readonly records: readonly AppendRecord[]
+  /** Made one by one as they are asked for, and anew each time. Each has to fit in a batch. */
+  readonly records: () => Iterable<AppendRecord>
   readonly answerAt: (last: SeqNum) => Answer
 }
 

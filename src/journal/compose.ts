@@ -1,6 +1,6 @@
 /**
- * Group commit: turns waiting commands into one conditional batch, or one large command into a
- * group of them. PURE.
+ * Group commit: turns waiting commands into one conditional batch, or begins to turn a large one
+ * into a group of them. PURE.
  *
  * Each command is judged against the state that the commands before it would leave. Nothing that
  * was decided here may be answered before the batches it depends on are durable.
@@ -13,19 +13,24 @@ import type { Command, Decision, GroupDecision } from './command.ts'
 import { Draft, isCheckpointDue } from './draft.ts'
 import type { MarkedBatch } from './draft.ts'
 import { composeGroup } from './group.ts'
-import type { Group } from './group.ts'
+import type { GroupBatch, GroupEnd } from './group.ts'
 import type { LogState, Rules } from './state.ts'
 
 export type Composition<Life> = {
-  /**
-   * What to append, in this order: none when no command wants to write, or while another group is
-   * open; several are one group, and each is conditional on the one before.
-   */
-  readonly batches: readonly MarkedBatch[]
+  /** What to append; none when no command wants to write, or while another group is open. */
+  readonly batch: MarkedBatch | undefined
   /** What each of the first commands came to; the others wait for the next composition. */
   readonly decisions: readonly Decision<unknown>[]
   /** The state that they leave, but for the timestamps that only the log gives. */
   readonly after: LogState<Life>
+  /** What to append for the one command behind those: there is no `batch` then. */
+  readonly group?: ComposedGroup<Life>
+}
+
+/** A command that is a group: what it comes to shows when its last batch is made. */
+export type ComposedGroup<Life> = {
+  readonly batches: Generator<GroupBatch<Life>, void, void>
+  readonly decide: (end: GroupEnd<Life>) => Decision<unknown>
 }
 
 export type ComposeOptions = {
@@ -52,10 +57,8 @@ type Turn<Life> = {
 }
 
 /** What a command came to. */
-type Taken<Life> = {
-  readonly decision: Decision<unknown>
-  readonly group?: Group<Life>
-}
+type Taken<Life> =
+  { readonly decision: Decision<unknown> } | { readonly group: ComposedGroup<Life> }
 
 /** Composes what is to be written next of the commands that wait, in their order. */
 export function compose<Life>(
@@ -71,21 +74,21 @@ export function compose<Life>(
   for (const command of commands) {
     const taken = take(command, { rules, state, draft, options, writes })
     if (taken === undefined) break
-    const { decision, group } = taken
+    if ('group' in taken) return { batch: undefined, decisions, after: state, ...taken }
+    const { decision } = taken
     decisions.push(decision)
-    if (group !== undefined) return { ...group, decisions }
     if (decision.kind !== 'write') continue
     writes = true
     if (decision.alone === true) break
   }
   // A checkpoint goes with a write, or before the one that does not fit behind it; never alone.
   const isNeeded = writes || (decisions.length === 0 && state.lock === undefined)
-  if (!isNeeded || draft.isEmpty) return { batches: [], decisions, after: state }
-  return { batches: [draft.toBatch(options.operation)], decisions, after: draft.after }
+  if (!isNeeded || draft.isEmpty) return { batch: undefined, decisions, after: state }
+  return { batch: draft.toBatch(options.operation), decisions, after: draft.after }
 }
 
 function nothing<Life>(state: LogState<Life>): Composition<Life> {
-  return { batches: [], decisions: [], after: state }
+  return { batch: undefined, decisions: [], after: state }
 }
 
 /** Decides a command and adds its records to the draft; undefined when it waits for the next. */
@@ -97,7 +100,7 @@ function take<Life>(command: Command<Life, unknown>, turn: Turn<Life>): Taken<Li
     if (state.lock !== undefined) return undefined
     if (decision.kind === 'group') {
       const waits = writes || options.isAhead === true
-      return waits ? undefined : takeGroup(rules, state, decision, options)
+      return waits ? undefined : { group: beginGroup(rules, state, decision, options) }
     }
     const begun = !draft.isEmpty
     if (begun && decision.alone === true) return undefined
@@ -110,16 +113,17 @@ function take<Life>(command: Command<Life, unknown>, turn: Turn<Life>): Taken<Li
   }
 }
 
-function takeGroup<Life>(
+function beginGroup<Life>(
   rules: Rules<Life>,
   state: LogState<Life>,
   { records, answerAt }: GroupDecision<unknown>,
   options: ComposeOptions,
-): Taken<Life> {
-  const group = composeGroup(rules, state, records, options)
-  // One record that fits in no batch: whoever makes groups cuts them smaller.
-  if (group === undefined) return { decision: refuse(tooLarge(records)) }
-  return { decision: { kind: 'write', records, answer: answerAt(group.last) }, group }
+): ComposedGroup<Life> {
+  return {
+    batches: composeGroup(rules, state, records(), options),
+    // Its records are in batches that were let go of.
+    decide: ({ last }) => ({ kind: 'write', records: [], answer: answerAt(last) }),
+  }
 }
 
 function tooLarge(records: readonly AppendRecord[]): RequestError {

@@ -3,7 +3,7 @@
  * settled in order: once one is not in the log, those behind it can't be either, as they were sent
  * behind it in the same session, and get there only if all before them did.
  */
-import { backoffMs, sleep } from '../clock.ts'
+import { backoffMs, breathe, sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import type { AppendAck, AppendConflict, DurableLog } from '../log/log.ts'
 import type { QueuedCommand } from './command-queue.ts'
@@ -18,6 +18,7 @@ export type Load<Life> = {
   readonly batch: MarkedBatch
   /** The operation of the group that it is a part of. */
   readonly group?: string | undefined
+  /** All batches of a group have its command; only the last one decides it. */
   readonly items: readonly QueuedCommand<Life>[]
   readonly decisions: readonly Decision<unknown>[]
   /** Commands that can only be judged once it is durable. */
@@ -55,6 +56,8 @@ export class Flight<Life> {
   /** Those that were sent come first. */
   readonly #slots: Slot<Life>[] = []
   #sent = 0
+  /** Where further ones come from: nothing else may be sent before it is exhausted. */
+  #source: Iterator<Load<Life>, void, void> | undefined
   /** Whether the latest was sent without a session. */
   #isAlone = false
   #settledAt = -Infinity
@@ -68,7 +71,12 @@ export class Flight<Life> {
 
   /** Whether all that was sent is settled, and what followed from it is done. */
   get isEmpty(): boolean {
-    return !this.#isSettling
+    return !this.#isSettling && this.#source === undefined
+  }
+
+  get #hasRoom(): boolean {
+    const { length } = this.#slots
+    return length === 0 || (length < MAX_IN_FLIGHT && this.#canFollow)
   }
 
   /** Whether a batch may be sent behind those in flight. */
@@ -84,15 +92,35 @@ export class Flight<Life> {
   }
 
   /**
+   * Sends batches that are made one by one: each as soon as there is room for it in flight, and
+   * after everybody else has had a turn. Once one of them is lost no further one is made.
+   */
+  sendAll(source: Iterator<Load<Life>, void, void>): void {
+    this.#source = source
+    void this.#make(source)
+  }
+
+  async #make(source: Iterator<Load<Life>, void, void>): Promise<void> {
+    for (;;) {
+      await breathe(this.#options.clock)
+      while (this.#source === source && !this.#hasRoom) await this.#change()
+      if (this.#source !== source) return
+      const { done, value } = source.next()
+      if (done === true) break
+      this.send([value], { more: true })
+    }
+    this.#source = undefined
+    this.#notify()
+  }
+
+  /**
    * Resolves when a batch may be sent: when nothing is in flight, or behind what is, if that is
    * possible and what the caller wants.
    */
   async room({ behind }: { readonly behind: boolean }): Promise<void> {
-    const hasRoom = (): boolean => {
-      const { length } = this.#slots
-      return behind && length > 0 && length < MAX_IN_FLIGHT && this.#canFollow
-    }
-    while (!this.isEmpty && !hasRoom()) await this.#change()
+    const mayFollow = (): boolean =>
+      behind && this.#source === undefined && this.#slots.length > 0 && this.#hasRoom
+    while (!this.isEmpty && !mayFollow()) await this.#change()
   }
 
   /** Resolves when {@link isEmpty}. */
@@ -104,6 +132,12 @@ export class Flight<Life> {
     return new Promise((resolve) => {
       this.#watchers.push(resolve)
     })
+  }
+
+  #notify(): void {
+    const watchers = this.#watchers
+    this.#watchers = []
+    for (const notify of watchers) notify()
   }
 
   /** Sends what waits for its turn, as far as it may be sent before the others are durable. */
@@ -127,9 +161,7 @@ export class Flight<Life> {
       await this.#settle(first)
       this.#fill()
       this.#isSettling = this.#slots.length > 0
-      const watchers = this.#watchers
-      this.#watchers = []
-      for (const notify of watchers) notify()
+      this.#notify()
     }
   }
 
@@ -147,6 +179,8 @@ export class Flight<Life> {
     }
     const lost = this.#slots.splice(0)
     this.#sent = 0
+    this.#source?.return?.()
+    this.#source = undefined
     this.#sender.close()
     const loads = lost.map((slot) => slot.load)
     await onLost(loads, settled)

@@ -19,10 +19,15 @@ import { withCommit, withContext } from './envelope.ts'
 import { encodeAbort, encodeBegin, lockToken } from './lock.ts'
 import type { LogState, Rules } from './state.ts'
 
-export type Group<Life> = {
-  /** Each is conditional on the one before: its place and its fencing token. */
-  readonly batches: readonly MarkedBatch[]
-  /** Seq num of the record that commits it. */
+/** One batch of a group: conditional on the one before, by its place and its fencing token. */
+export type GroupBatch<Life> = {
+  readonly batch: MarkedBatch
+  /** Only the last one has it. */
+  readonly end?: GroupEnd<Life>
+}
+
+export type GroupEnd<Life> = {
+  /** Seq num of the record that commits the group. */
   readonly last: SeqNum
   readonly after: LogState<Life>
 }
@@ -33,46 +38,55 @@ type GroupOptions = {
   readonly owner: string
 }
 
-/** Makes a group of records, the last of which commits it; undefined when one fits in no batch. */
-export function composeGroup<Life>(
+/**
+ * Makes a group of records, the last of which commits it. Each batch is made when it is asked for:
+ * there may be hundreds, and all at once they would take long and much memory.
+ *
+ * @throws InvariantError one of the records fits in no batch
+ */
+export function* composeGroup<Life>(
   rules: Rules<Life>,
   state: LogState<Life>,
-  records: readonly AppendRecord[],
-  { now, operation, owner }: GroupOptions,
-): Group<Life> | undefined {
-  const { fencingToken: openToken } = state
-  const batches: MarkedBatch[] = []
+  records: Iterable<AppendRecord>,
+  options: GroupOptions,
+): Generator<GroupBatch<Life>, void, void> {
+  const { now, operation } = options
+  let made = 0
+  const toBatch = (): MarkedBatch => draft.toBatch(`${operation}.${made++}`)
   let draft = Draft.begin(rules, state, now)
   /** Whether the draft holds nothing of the group yet: a checkpoint at most. */
   let isBare = true
-  const cut = (): void => {
-    batches.push(draft.toBatch(`${operation}.${batches.length}`))
-    // A checkpoint that leaves no room must not be followed by the next one.
-    draft = isBare ? new Draft(rules, draft.after, now) : Draft.begin(rules, draft.after, now)
-    isBare = true
-  }
-  const put = (fence: string | undefined, record: AppendRecord): boolean => {
+  for (const { fence, record } of marked(records, state.fencingToken, options)) {
     // A record that does not fit may have a checkpoint before it, and that one may be large too.
-    for (;;) {
-      const placed = withContext(record, draft.state)
-      const added =
-        fence === undefined ? [placed] : [{ kind: 'fence', token: fence } as const, placed]
-      if (draft.add(added)) {
-        isBare = false
-        return true
-      }
-      if (draft.isEmpty) return false
-      cut()
+    while (!draft.add([...fence, withContext(record, draft.state)])) {
+      invariant(!draft.isEmpty, 'each record of a group fits in a batch')
+      yield { batch: toBatch() }
+      // A checkpoint that leaves no room must not be followed by the next one.
+      draft = isBare ? new Draft(rules, draft.after, now) : Draft.begin(rules, draft.after, now)
+      isBare = true
     }
+    isBare = false
   }
-  put(lockToken(operation), encodeBegin({ id: operation, owner, openToken }, NO_CONTEXT))
-  const last = records.length - 1
-  const fit = records.every((record, index) =>
-    index === last ? put(openToken, withCommit(record, operation)) : put(undefined, record),
-  )
-  if (!fit) return undefined
-  batches.push(draft.toBatch(`${operation}.${batches.length}`))
-  return { batches, last: draft.state.nextSeq - 1, after: draft.after }
+  yield { batch: toBatch(), end: { last: draft.state.nextSeq - 1, after: draft.after } }
+}
+
+type MarkedRecord = { readonly fence: readonly AppendRecord[]; readonly record: AppendRecord }
+
+/** The records behind the one that opens the lock, of which the last one ends it. */
+function* marked(
+  records: Iterable<AppendRecord>,
+  openToken: string,
+  { operation, owner }: GroupOptions,
+): Generator<MarkedRecord, void, void> {
+  const begin = encodeBegin({ id: operation, owner, openToken }, NO_CONTEXT)
+  yield { fence: [{ kind: 'fence', token: lockToken(operation) }], record: begin }
+  let last: AppendRecord | undefined
+  for (const record of records) {
+    if (last !== undefined) yield { fence: [], record: last }
+    last = record
+  }
+  invariant(last !== undefined, 'a group has a record that commits it')
+  yield { fence: [{ kind: 'fence', token: openToken }], record: withCommit(last, operation) }
 }
 
 /**

@@ -6,7 +6,7 @@
  * Holds nothing the log can't give back. Several of these for one log, in one process or many,
  * are as right as one: every write is conditional on the state it was judged by.
  */
-import { backoffMs, sleep } from '../clock.ts'
+import { breathe, sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import {
   AppendInterruptedError,
@@ -20,15 +20,17 @@ import { CommandQueue } from './command-queue.ts'
 import type { QueuedCommand } from './command-queue.ts'
 import type { Command, Decision } from './command.ts'
 import { compose } from './compose.ts'
-import type { Composition } from './compose.ts'
+import type { ComposedGroup, Composition } from './compose.ts'
 import { Flight } from './flight.ts'
 import type { Load, Loss } from './flight.ts'
 import { composeAbort } from './group.ts'
 import { KnownState } from './known-state.ts'
-import { Lease } from './lease.ts'
 import { lockToken } from './lock.ts'
 import type { Lock } from './lock.ts'
 import { News } from './news.ts'
+import { OwnGroups } from './own-groups.ts'
+import { Recovery } from './recovery.ts'
+import { Slots } from './slots.ts'
 import type { LogState, Rules } from './state.ts'
 import { Turns } from './turns.ts'
 
@@ -41,25 +43,24 @@ export type JournalOptions = {
   readonly gatewayId: string
   /** A group that another gateway has begun and not gone on with for as long is ended. In ms. */
   readonly lockLeaseMs?: number
+  /** For the groups that are being made, of all logs: no bound when left out. */
+  readonly groupSlots?: Slots
 }
 
-/** The wait before a stream that was missing is created and written to again. */
-const BACKOFF = { firstMs: 50, longestMs: 1000 }
-
-/** Longer than an append that has to be tried again, shorter than a command may wait. */
-const LOCK_LEASE_MS = 5000
+/** What is gone through to judge commands before everybody else has a turn: two batches' worth. */
+const MAX_JUDGED_BYTES = 2 * LOG_LIMITS.maxBatchBytes
 /** How often to look whether another gateway's group has ended, in ms. */
 const LOOK_EVERY_MS = 50
-/** How often to try to end a lost group of our own. */
-const RELEASE_ATTEMPTS = 10
-/** Each attempt at a group that others write into is as much in the log for nothing. */
-const GROUP_ATTEMPTS = 4
 /** A batch that no command waits for. */
 const NOBODY = { items: [], decisions: [], blocked: [] } as const
 
 /** A queued command of any log. */
 type Queued = QueuedCommand<never>
 type Plan<Life> = Composition<Life> & { readonly operation: string }
+type GroupPlan<Life> = Pick<Load<Life>, 'items' | 'decisions'> & {
+  readonly operation: string
+  readonly leaveSlot: () => void
+}
 
 let operations = 0
 
@@ -74,20 +75,18 @@ export class Journal<Life> {
   readonly #news: News<Life>
   readonly #flight: Flight<Life>
   readonly #tasks = new Map<string, Promise<unknown>>()
-  /** The state that the batches in flight will leave. */
+  /** The state that the batches in flight will leave; undefined while a group is being made. */
   #ahead: LogState<Life> | undefined
-  /** The groups that were sent from here and have not ended, by their operations. */
-  readonly #groups = new Set<string>()
-  /** How often the group of a command was begun in vain. */
-  readonly #interruptions = new WeakMap<Queued, number>()
-  readonly #lease: Lease
-  /** How often in a row the log had no such stream. */
-  #missing = 0
-  /** Whether the turn that comes next was waited for already. */
-  #isRested = false
+  readonly #groups: OwnGroups
+  readonly #recovery: Recovery<Life>
+  readonly #groupSlots: Slots
+  /** Gives back the slot that was taken for the group that comes next. */
+  #leaveSlot: (() => void) | undefined
   /** Whether commands did not fit in the latest batch. */
   #hasMore = false
   #isPumping = false
+  /** What was gone through since others had a turn. */
+  #judgedBytes = 0
 
   constructor(name: string, rules: Rules<Life>, options: JournalOptions) {
     const longest = lockToken(operationId(options.gatewayId, Number.MAX_SAFE_INTEGER))
@@ -100,15 +99,20 @@ export class Journal<Life> {
     this.#news = new News(this, { ...options, isWanted: () => this.#turns.isContended })
     const onBatch = (operation: string, timestamp: number): void => {
       this.#turns.saw(writerOf(operation), timestamp)
-      this.#lease.saw(operation)
+      this.#groups.saw(operation)
     }
-    this.#state = new KnownState({ log: options.log, name, rules, onBatch })
-    this.#queue = new CommandQueue(options.clock, options.commandTimeoutMs)
-    this.#lease = new Lease(options.clock, options.lockLeaseMs ?? LOCK_LEASE_MS)
+    const { log, clock } = options
+    this.#groupSlots = options.groupSlots ?? new Slots(1)
+    this.#state = new KnownState({ log, name, rules, onBatch })
+    this.#queue = new CommandQueue(clock, options.commandTimeoutMs)
+    const { gatewayId: owner, lockLeaseMs: leaseMs } = options
+    this.#groups = new OwnGroups({ clock, owner, leaseMs, isShared: log.isShared })
+    const { state, turns, news } = { state: this.#state, turns: this.#turns, news: this.#news }
+    this.#recovery = new Recovery({ log, name, clock, state, turns, news })
     this.#flight = new Flight<Life>({
-      log: options.log,
+      log,
       stream: name,
-      clock: options.clock,
+      clock,
       onApplied: (load, timestamp, ms) => this.#applied(load, timestamp, ms),
       onLost: (loads, loss) => this.#lost(loads, loss),
     })
@@ -136,13 +140,14 @@ export class Journal<Life> {
 
   /**
    * Has a command decided and its records made durable, in order with the others of this log.
+   * `bytes` is what it has to go through for its decision.
    *
    * @throws GatewayError the command's refusal, judged on the state at the tail
    * @throws LogUnavailableError nothing was written
    * @throws AppendOutcomeUnknownError the command's records may or may not be stored
    */
-  execute<Answer>(command: Command<Life, Answer>): Promise<Answer> {
-    const answer = this.#queue.push(command)
+  execute<Answer>(command: Command<Life, Answer>, bytes = 0): Promise<Answer> {
+    const answer = this.#queue.push(command, bytes)
     void this.#pump()
     return answer
   }
@@ -160,14 +165,23 @@ export class Journal<Life> {
   async #pump(): Promise<void> {
     if (this.#isPumping) return
     this.#isPumping = true
-    while (!this.#queue.isEmpty) await this.#step(await this.#turn())
+    while (!this.#queue.isEmpty) {
+      const turn = await this.#turn()
+      const leaveSlot = this.#leaveSlot
+      await this.#step(turn)
+      // No group came of it: whoever wanted it was refused, or has given up.
+      if (leaveSlot !== undefined && this.#leaveSlot === leaveSlot) this.#giveSlotBack()
+      if (this.#judgedBytes < MAX_JUDGED_BYTES) continue
+      this.#judgedBytes = 0
+      await breathe(this.#options.clock)
+    }
+    this.#giveSlotBack()
     this.#isPumping = false
   }
 
   /** Waits for this gateway's turn. Answers whether others may have had theirs without a word. */
   async #turn(): Promise<boolean> {
-    const ms = this.#isRested ? 0 : this.#turns.takePause()
-    this.#isRested = false
+    const ms = this.#recovery.takeRest() ? 0 : this.#turns.takePause()
     if (ms === 0) {
       await this.#flight.room({ behind: this.#hasMore })
       return false
@@ -187,7 +201,7 @@ export class Journal<Life> {
       // Anew: whoever timed out meanwhile was told that nothing was written.
       items = this.#first()
       const plan = this.#plan(state, items, { isAhead: ahead !== undefined })
-      if (plan.batches.length > 0) this.#send(plan)
+      if (writes(plan)) await this.#write(plan)
       else if (ahead === undefined) await this.#answer(items)
       // What they would be told, or begin with, rests on batches that are not durable yet.
       else await this.#flight.drained()
@@ -201,17 +215,14 @@ export class Journal<Life> {
     const latest = await this.refresh()
     const items = asked.filter(({ phase }) => phase === 'waiting')
     const plan = this.#plan(latest, items, { isAhead: false })
-    if (plan.batches.length > 0) {
-      this.#send(plan)
-      return
-    }
+    if (writes(plan)) return this.#write(plan)
     settleAll(items, plan.decisions)
     const isHeldUp = plan.decisions.length < items.length
     if (isHeldUp && latest.lock !== undefined) await this.#unlock(latest, latest.lock)
   }
 
   #first(): readonly QueuedCommand<Life>[] {
-    return this.#queue.first(LOG_LIMITS.maxBatchRecords)
+    return this.#queue.first(LOG_LIMITS.maxBatchRecords, MAX_JUDGED_BYTES)
   }
 
   #plan(
@@ -221,36 +232,73 @@ export class Journal<Life> {
   ): Plan<Life> {
     const { clock, gatewayId: owner } = this.#options
     const operation = nextOperation(owner)
-    if (items.length === 0) return { batches: [], decisions: [], after: state, operation }
+    for (const { bytes } of items) this.#judgedBytes += bytes
+    if (items.length === 0) return { batch: undefined, decisions: [], after: state, operation }
     const commands = items.map(({ command }) => command)
     const options = { now: clock.now(), operation, owner, isAhead }
     return { ...compose(this.#rules, state, commands, options), operation }
   }
 
-  /** Sends what was composed just now for the first commands that wait. */
-  #send({ batches, decisions, operation, after }: Plan<Life>): void {
-    const items = this.#queue.send(decisions.length)
-    // A batch may hold nothing but the checkpoint that the first command has to wait for.
-    const blocked = items.length === 0 ? this.#queue.first(1) : []
-    const last = batches.length - 1
-    const group = last > 0 ? operation : undefined
-    const loads = batches.map((batch, index) =>
-      index === last ? { batch, group, items, decisions, blocked } : { batch, group, ...NOBODY },
-    )
-    this.#ahead = after
-    if (group !== undefined) this.#groups.add(group)
+  /**
+   * Sends what was composed just now for the first commands that wait. A group needs a slot: when
+   * it has none yet, it gets one now, and is judged anew.
+   */
+  async #write(plan: Plan<Life>): Promise<void> {
+    const leaveSlot = this.#leaveSlot
+    if (plan.group !== undefined && leaveSlot === undefined) {
+      this.#leaveSlot = await this.#groupSlots.take()
+      return
+    }
+    const { batch, group, decisions, operation, after } = plan
+    const items = this.#queue.send(decisions.length + (group === undefined ? 0 : 1))
     // They did not fit. Where rivals write too, what is sent behind a batch is in vain.
     this.#hasMore = !this.#queue.isEmpty && !this.#turns.isContended
-    this.#flight.send(loads, { more: this.#hasMore })
+    if (group !== undefined && leaveSlot !== undefined) {
+      this.#leaveSlot = undefined
+      this.#ahead = undefined
+      this.#groups.begun(operation)
+      this.#flight.sendAll(this.#loads(group, { operation, items, decisions, leaveSlot }))
+    } else if (batch !== undefined) {
+      this.#ahead = after
+      // A batch may hold nothing but the checkpoint that the first command has to wait for.
+      const blocked = items.length === 0 ? this.#queue.first(1) : []
+      this.#flight.send([{ batch, items, decisions, blocked }], { more: this.#hasMore })
+    }
+  }
+
+  #giveSlotBack(): void {
+    this.#leaveSlot?.()
+    this.#leaveSlot = undefined
+  }
+
+  /** The batches of a group, each made when it is asked for. */
+  *#loads(
+    { batches, decide }: ComposedGroup<Life>,
+    { operation: group, items, decisions, leaveSlot }: GroupPlan<Life>,
+  ): Generator<Load<Life>, void, void> {
+    const load = { group, items, decisions: [], blocked: [] }
+    try {
+      for (const { batch, end } of batches) {
+        if (end === undefined) {
+          yield { ...load, batch }
+        } else {
+          this.#ahead = end.after
+          yield { ...load, batch, decisions: [...decisions, decide(end)] }
+        }
+      }
+    } catch (error) {
+      // It can't be made to its end: what is in the log of it counts for nothing.
+      for (const item of items) item.fail(error)
+      this.#release(group)
+    } finally {
+      leaveSlot()
+    }
   }
 
   /** Waits for another gateway's group to get on, or ends one that nobody goes on with. */
   async #unlock(state: LogState<Life>, lock: Lock): Promise<void> {
-    const { log, clock, gatewayId } = this.#options
-    // Nothing is in flight: a group of our own is one that was given up. And where nobody else can
-    // write, one of another gateway is of a process that is gone.
-    const isOver = this.#groups.has(lock.id) || (!log.isShared && lock.owner !== gatewayId)
-    const patienceMs = isOver ? 0 : this.#lease.left(lock)
+    const { clock, gatewayId } = this.#options
+    const patienceMs = this.#groups.patienceMs(lock)
     if (patienceMs > 0) return sleep(clock, Math.min(patienceMs, LOOK_EVERY_MS))
     const operation = nextOperation(gatewayId)
     const batch = composeAbort(this.#rules, state, { now: clock.now(), operation })
@@ -264,7 +312,7 @@ export class Journal<Life> {
     timestamp: number | undefined,
     ms: number,
   ): Promise<void> {
-    this.#missing = 0
+    this.#recovery.succeeded()
     this.#turns.won(ms)
     try {
       await this.#follow(batch, timestamp)
@@ -272,8 +320,7 @@ export class Journal<Life> {
       // The batch stands, whatever keeps this gateway from folding it: the next look will show it.
       this.#state.forget()
     }
-    // The last one of a group has its command.
-    if (group !== undefined && decisions.length > 0) this.#groups.delete(group)
+    if (group !== undefined && decisions.length > 0) this.#groups.ended(group)
     settleAll(items, decisions)
   }
 
@@ -281,62 +328,31 @@ export class Journal<Life> {
     const items = loads.flatMap((load) => load.items)
     this.#ahead = undefined
     try {
-      await this.#learn(loads[0]?.batch, loss)
-      if (loss.kind === 'conflict') this.#countInterruption(interrupted(loads))
+      await this.#recovery.learn(loads[0]?.batch, loss)
+      if (loss.kind === 'conflict') this.#countInterruption(loads[0])
       this.#queue.takeBack(items)
     } catch (error) {
       for (const item of items) item.fail(error)
       for (const item of loads.flatMap((load) => load.blocked)) item.fail(certain(error))
     }
     for (const group of new Set(loads.map((load) => load.group))) {
-      if (group !== undefined) void this.#release(group)
+      if (group !== undefined) this.#release(group)
     }
     void this.#pump()
   }
 
   /** Whoever keeps writing into a group keeps it from ever being whole. */
-  #countInterruption(item: Queued | undefined): void {
-    if (item === undefined) return
-    const count = (this.#interruptions.get(item) ?? 0) + 1
-    this.#interruptions.set(item, count)
-    if (count >= GROUP_ATTEMPTS) item.fail(new AppendInterruptedError())
+  #countInterruption(load: Load<Life> | undefined): void {
+    const { group, batch, items = [] } = load ?? {}
+    // Before its first batch, others only came first.
+    if (group === undefined || batch?.fencingToken !== lockToken(group)) return
+    const item = items.at(-1)
+    if (item === undefined || this.#groups.mayBeginAgain(item)) return
+    item.fail(new AppendInterruptedError())
   }
 
-  /** Ends what is in the log of a group of ours that was lost: nobody is to wait for it. */
-  async #release(group: string): Promise<void> {
-    const { clock } = this.#options
-    for (let attempt = 0; attempt < RELEASE_ATTEMPTS; attempt += 1) {
-      try {
-        await this.execute(releaseCommand<Life>(group))
-        this.#groups.delete(group)
-        return
-      } catch {
-        // Others end it too, after its lease.
-        await sleep(clock, backoffMs(clock, attempt, BACKOFF))
-      }
-    }
-  }
-
-  /** Learns why a batch is not in the log. Throws when nobody can say whether it is. */
-  async #learn(batch: AppendBatch | undefined, loss: Loss): Promise<void> {
-    const { log, clock } = this.#options
-    switch (loss.kind) {
-      case 'failed':
-        throw loss.error
-      case 'missing':
-        this.#state.reset()
-        this.#missing += 1
-        if (this.#missing > 1) await sleep(clock, backoffMs(clock, this.#missing, BACKOFF))
-        return batch?.matchSeqNum === 0 ? log.createStream(this.name) : undefined
-      case 'conflict':
-        this.#missing = 0
-        this.#turns.lost()
-        this.#news.begin()
-        // Before the look, so that it shows what has come meanwhile too.
-        await this.#turns.rest(this.#turns.takePause())
-        this.#isRested = true
-        return batch && this.#state.learn(batch, loss.conflict)
-    }
+  #release(group: string): void {
+    void this.#groups.release<Life>(group, (command) => this.execute(command))
   }
 
   /** Brings the state behind a batch of its own that is now in the log. */
@@ -355,6 +371,10 @@ export class Journal<Life> {
   }
 }
 
+function writes<Life>({ batch, group }: Plan<Life>): boolean {
+  return batch !== undefined || group !== undefined
+}
+
 function nextOperation(gatewayId: string): string {
   operations += 1
   return operationId(gatewayId, operations)
@@ -362,21 +382,6 @@ function nextOperation(gatewayId: string): string {
 
 function operationId(gatewayId: string, count: number): string {
   return `${gatewayId}-${count.toString(36)}`
-}
-
-/** Wants to write as long as the group is open, and so has it ended; writes nothing itself. */
-function releaseCommand<Life>(group: string): Command<Life, undefined> {
-  return ({ lock }) => {
-    const answer = undefined
-    return lock?.id === group ? { kind: 'write', records: [], answer } : { kind: 'answer', answer }
-  }
-}
-
-/** The command of a group that others came into. Before its first batch, they only came first. */
-function interrupted<Life>(loads: readonly Load<Life>[]): Queued | undefined {
-  const { group, batch } = loads[0] ?? {}
-  if (group === undefined || batch?.fencingToken !== lockToken(group)) return undefined
-  return loads.findLast((load) => load.group === group)?.items.at(-1)
 }
 
 /** The gateway that has named a batch so. */

@@ -12,7 +12,7 @@ import {
 import type { GatewayError } from '../errors.ts'
 import { refuse } from '../journal/command.ts'
 import type { Command, Decision, GroupDecision } from '../journal/command.ts'
-import type { AppendRecord, SeqNum } from '../log/log.ts'
+import type { SeqNum } from '../log/log.ts'
 import { DEFAULT_CONTENT_TYPE, sameContentType } from '../protocol/content-type.ts'
 import { touchThresholdMs } from '../protocol/expiry.ts'
 import { judgeProducer } from '../protocol/producer.ts'
@@ -21,7 +21,7 @@ import type { AppendRequest } from '../protocol/requests.ts'
 import { compareStreamSeq } from '../protocol/stream-seq.ts'
 import { encodeClosed, encodeTouch } from './codec.ts'
 import { groupRecordsOf, messagesOf, toBatchRecords } from './messages.ts'
-import type { RequestEnd } from './messages.ts'
+import type { Messages, RequestEnd } from './messages.ts'
 import { absence, existing } from './existence.ts'
 import { offsetOf } from './lineage.ts'
 import { oldestProducer } from './state.ts'
@@ -65,7 +65,7 @@ export function appendCommand(
   const contentType = request.contentType ?? DEFAULT_CONTENT_TYPE
   const messages = messagesOf(body, contentType, maxMessages)
   const end = { mark: { producer, streamSeq }, close }
-  const content = { end, messages, groupRecords: groupRecordsOf(messages, contentType, end) }
+  const content = { end, messages, contentType }
   return (state, now) => {
     const stream = existing(state, now)
     if (stream === undefined) return refuse(absence(state, now))
@@ -157,13 +157,13 @@ function isRegression({ streamSeq }: AppendRequest, { streamSeq: last }: Incarna
 /** What a request appends, made when it is needed. */
 type Content = {
   readonly end: RequestEnd
-  readonly messages: () => readonly Uint8Array[]
-  readonly groupRecords: () => readonly AppendRecord[]
+  readonly messages: () => Messages
+  readonly contentType: string
 }
 
 function write(
   { body, close, producer }: AppendRequest,
-  { end, messages, groupRecords }: Content,
+  { end, messages: made, contentType }: Content,
   stream: Incarnation,
   state: StreamState,
 ): Decision<AppendAnswer> | GroupDecision<AppendAnswer> {
@@ -179,16 +179,20 @@ function write(
     const records = [encodeClosed(context, end.mark)]
     return { kind: 'write', records, answer: answerAt(stream.dataTail) }
   }
-  const count = messages().length
-  if (count === 0) {
+  const messages = made()
+  if (messages.length === 0) {
     return refuse(new RequestError('empty_json_array', 'an append holds at least one message'))
   }
-  const records = toBatchRecords(messages(), context, end)
+  const records = toBatchRecords(messages, context, end)
   if (records !== undefined) {
-    return { kind: 'write', records, answer: answerAt(state.nextSeq + count) }
+    return { kind: 'write', records, answer: answerAt(state.nextSeq + messages.length) }
   }
   if (stream.aborted.length >= MAX_ABORTED_RANGES) return refuse(tooManyAborted())
-  return { kind: 'group', records: groupRecords(), answerAt: (last) => answerAt(last + 1) }
+  return {
+    kind: 'group',
+    records: () => groupRecordsOf(messages, contentType, end),
+    answerAt: (last) => answerAt(last + 1),
+  }
 }
 
 function tooManyAborted(): RequestError {

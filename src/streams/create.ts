@@ -12,6 +12,7 @@ import type { ForkOrigin, StreamConfig } from './bodies.ts'
 import { encodeClosed, encodeCreated, encodeData, encodeDeleted, encodeRetired } from './codec.ts'
 import { absence, existing, retained } from './existence.ts'
 import { messagesOf } from './messages.ts'
+import type { Messages } from './messages.ts'
 import type { Incarnation, StreamState } from './state.ts'
 
 /** What a PUT asks for, with what the gateway adds. */
@@ -72,7 +73,7 @@ export function createCommand(request: NewStream): Command<Incarnation, CreateAn
 /** A stream and its first data are one batch, so that it never shows without them. */
 const ADVICE = 'a new stream has room for one batch: create it first, then append'
 
-function withAdvice(messages: () => readonly Uint8Array[]): readonly Uint8Array[] {
+function withAdvice(messages: () => Messages): Messages {
   try {
     return messages()
   } catch (error) {

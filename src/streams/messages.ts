@@ -4,15 +4,21 @@ import type { RecordContext } from '../journal/envelope.ts'
 import { LOG_LIMITS } from '../log/log.ts'
 import type { AppendRecord } from '../log/log.ts'
 import { isJson } from '../protocol/content-type.ts'
-import { splitMessages } from '../protocol/json.ts'
+import { countMessages, messagesIn, splitMessages } from '../protocol/json.ts'
 import { encodeData, encodeEnd, encodePart } from './codec.ts'
 import type { WriterMark } from './codec.ts'
 import { cutBytes, cutMessage } from './pieces.ts'
 
+/** The messages of a request; going through them makes them, anew each time. */
+export type Messages = Iterable<Uint8Array> & { readonly length: number }
+
+/** Of a body up to this size the messages are kept once they were made. */
+const KEPT_BYTES = 16 * 1024
+
 /**
  * One message per JSON value in JSON mode, else the whole body; none for an empty body.
  *
- * Only what is asked for is parsed, and once: a command may be decided many times.
+ * Only what is asked for is validated, and once: a command may be decided many times.
  *
  * @returns a function that throws RequestError `invalid_json`, `too_many_messages`
  */
@@ -20,10 +26,14 @@ export function messagesOf(
   body: Uint8Array,
   contentType: string,
   maxMessages: number,
-): () => readonly Uint8Array[] {
+): () => Messages {
   return once(() => {
     if (body.length === 0) return []
-    return isJson(contentType) ? splitMessages(body, maxMessages) : [body]
+    if (!isJson(contentType)) return [body]
+    if (body.length <= KEPT_BYTES) return splitMessages(body, maxMessages)
+    // A hundred thousand views take ten times the memory of a body, while it may have to wait.
+    const length = countMessages(body, maxMessages)
+    return { length, [Symbol.iterator]: () => messagesIn(body) }
   })
 }
 
@@ -32,40 +42,59 @@ export type RequestEnd = { readonly mark: WriterMark; readonly close: boolean }
 
 /** One record for each message; undefined when they do not fit in one batch. */
 export function toBatchRecords(
-  messages: readonly Uint8Array[],
+  messages: Messages,
   context: RecordContext,
   { mark, close }: RequestEnd,
 ): readonly AppendRecord[] | undefined {
-  if (messages.length > LOG_LIMITS.maxBatchRecords) return undefined
-  const records = messages.map((message, index) =>
+  const { maxBatchRecords, maxBatchBytes } = LOG_LIMITS
+  if (messages.length > maxBatchRecords) return undefined
+  const records: AppendRecord[] = []
+  let bytes = 0
+  for (const message of messages) {
+    bytes += message.length
+    if (bytes > maxBatchBytes) return undefined
     // The last record carries the request's marks: a fold of a part of it changes nothing.
-    index === messages.length - 1
-      ? encodeData(message, context, mark, close)
-      : encodeData(message, context),
-  )
+    const isLast = records.length === messages.length - 1
+    records.push(isLast ? encodeData(message, context, mark, close) : encodeData(message, context))
+  }
   return fitsInBatch(records) ? records : undefined
 }
 
-/** The records of a group: parts, and the one that ends the request. Made once, as messages are. */
-export function groupRecordsOf(
-  messages: () => readonly Uint8Array[],
+/** The records of a group: parts, and the one that ends the request. */
+export function* groupRecordsOf(
+  messages: Messages,
   contentType: string,
   { mark, close }: RequestEnd,
-): () => readonly AppendRecord[] {
+): Generator<AppendRecord, void, void> {
   const cut = isJson(contentType) ? cutMessage : cutPlain
-  return once(() => {
-    const bodies = messages().flatMap(cut)
-    return bodies.map(({ body, piece }, index) =>
-      index === bodies.length - 1 ? encodeEnd(body, piece, mark, close) : encodePart(body, piece),
-    )
-  })
+  let last: CutPiece | undefined
+  for (const message of messages) {
+    for (const piece of cut(message)) {
+      if (last !== undefined) yield encodePart(last.body, last.piece)
+      last = piece
+    }
+  }
+  if (last !== undefined) yield encodeEnd(last.body, last.piece, mark, close)
 }
 
-function cutPlain(body: Uint8Array): ReturnType<typeof cutMessage> {
+type CutPiece = ReturnType<typeof cutMessage>[number]
+
+function cutPlain(body: Uint8Array): CutPiece[] {
   return cutBytes(body).map((piece) => ({ body: piece }))
 }
 
+/** What is made, or why it can't be, is made once. */
 function once<Value>(make: () => Value): () => Value {
-  let made: { readonly value: Value } | undefined
-  return () => (made ??= { value: make() }).value
+  let made: (() => Value) | undefined
+  const attempt = (): (() => Value) => {
+    try {
+      const value = make()
+      return () => value
+    } catch (error) {
+      return () => {
+        throw error
+      }
+    }
+  }
+  return () => (made ??= attempt())()
 }

@@ -8,6 +8,7 @@ import { randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../clock.ts'
 import { OverloadedError, StreamGoneError, StreamRetainedError, invariant } from '../errors.ts'
+import { Slots } from '../journal/slots.ts'
 import type { DurableLog } from '../log/log.ts'
 import { DEFAULT_CONTENT_TYPE } from '../protocol/content-type.ts'
 import { formatOffset } from '../protocol/offset.ts'
@@ -52,12 +53,19 @@ export type StreamServiceOptions = {
   readonly onBackgroundError: (task: string, error: unknown) => void
 }
 
+/**
+ * Large appends that are made into batches at the same time, of all streams: each has some eight
+ * batches in memory, and is a part of each round of the event loop.
+ */
+const LARGE_APPENDS = 4
+
 export class StreamService {
   readonly #options: StreamServiceOptions
   readonly #streams: LRUCache<string, StreamLog>
   readonly #reader: StreamReader
   readonly #forks: Forks
   readonly #watch: StreamWatch
+  readonly #groupSlots = new Slots(LARGE_APPENDS)
   #bufferedAppendBytes = 0
 
   constructor(options: StreamServiceOptions) {
@@ -111,7 +119,10 @@ export class StreamService {
     const id = randomBytes(12).toString('base64url')
     const { maxProducers } = this.#options
     const config = { contentType: contentType ?? DEFAULT_CONTENT_TYPE, expiry, maxProducers }
-    const answer = await this.#open(name).execute(createCommand({ id, config, body, close }))
+    const answer = await this.#open(name).execute(
+      createCommand({ id, config, body, close }),
+      body.length,
+    )
     invariant(answer.kind !== 'moved', 'only a fork waits for the log not to move')
     return answer
   }
@@ -124,7 +135,7 @@ export class StreamService {
   append(name: string, request: AppendRequest): Promise<AppendAnswer> {
     const { maxAppendMessages } = this.#options
     const append = (): Promise<AppendAnswer> =>
-      this.#open(name).execute(appendCommand(request, maxAppendMessages))
+      this.#open(name).execute(appendCommand(request, maxAppendMessages), request.body.length)
     const growth = request.body.length > 0 ? grownTo : () => NO_GROWTH
     return this.#change(name, request.body, () => this.#watch.around(name, append, growth))
   }
@@ -234,7 +245,9 @@ export class StreamService {
     const open = this.#streams.get(name)
     if (open !== undefined) return open
     const { log, clock, commandTimeoutMs, lockLeaseMs, gatewayId } = this.#options
-    const stream = new StreamLog(name, { log, clock, commandTimeoutMs, lockLeaseMs, gatewayId })
+    const groupSlots = this.#groupSlots
+    const options = { log, clock, commandTimeoutMs, lockLeaseMs, gatewayId, groupSlots }
+    const stream = new StreamLog(name, options)
     this.#streams.set(name, stream)
     return stream
   }

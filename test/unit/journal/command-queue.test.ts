@@ -24,6 +24,16 @@ describe('CommandQueue', () => {
     expect(waiting.first(2)).toEqual(waiting.first(10).slice(0, 2))
   })
 
+  test('hands out no more than is to be gone through at a time, but for the first', () => {
+    const { queue: waiting } = queue()
+    for (const bytes of [500, 60, 0, 40, 1]) void waiting.push(command, bytes)
+    const all = waiting.first(10)
+    expect(waiting.first(10, 100)).toEqual(all.slice(0, 1))
+    waiting.send(1)
+    expect(waiting.first(10, 100)).toEqual(all.slice(1, 4))
+    expect(waiting.first(2, 100)).toEqual(all.slice(1, 3))
+  })
+
   test('keeps each promise with its own answer and forgets the command', async () => {
     const { clock, queue: waiting } = queue()
     const answers = [waiting.push(command), waiting.push(command)]

@@ -6,8 +6,8 @@ import { formatOffset } from '../../../src/protocol/offset.ts'
 import { readOperationId } from '../../../src/journal/envelope.ts'
 import { decodeRecord, encodeData } from '../../../src/streams/codec.ts'
 import type { Command } from '../../../src/journal/command.ts'
-import { compose } from '../../../src/journal/compose.ts'
-import type { Composition } from '../../../src/journal/compose.ts'
+import { composed } from './composed.ts'
+import type { Composed } from './composed.ts'
 import { createCommand, deleteCommand } from '../../../src/streams/create.ts'
 import { EMPTY_STATE } from '../../../src/journal/state.ts'
 import { STREAM_RULES, snapshot } from '../../../src/streams/state.ts'
@@ -15,9 +15,9 @@ import type { Incarnation } from '../../../src/streams/state.ts'
 import { JSON_MODE, NOW, TEXT, bytes, created, fold, foreign, placed } from '../streams/builders.ts'
 import { due, holding, run, say } from './stream-journal.ts'
 
-const kinds = ({ batches: [batch] }: Composition<Incarnation>): string[] =>
+const kinds = ({ batches: [batch] }: Composed<Incarnation>): string[] =>
   (batch?.records ?? []).map((record) => decodeRecord(placed([record])[0]!).kind)
-const outcomes = ({ decisions }: Composition<Incarnation>): string[] =>
+const outcomes = ({ decisions }: Composed<Incarnation>): string[] =>
   decisions.map(({ kind }) => kind)
 
 describe('compose', () => {
@@ -46,7 +46,7 @@ describe('compose', () => {
 
   test('takes no operation id that is longer than what is kept free for it', () => {
     const withId = (operation: string) => () =>
-      compose(STREAM_RULES, created(), [say('a')], { now: NOW, operation, owner: 'g' })
+      composed(STREAM_RULES, created(), [say('a')], { now: NOW, operation, owner: 'g' })
     expect(withId('x'.repeat(60))).not.toThrow()
     expect(withId('x'.repeat(61))).toThrow(InvariantError)
   })

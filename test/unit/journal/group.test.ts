@@ -2,15 +2,15 @@ import fc from 'fast-check'
 import { Map } from 'immutable'
 import { describe, expect, test } from 'vitest'
 import { InvariantError } from '../../../src/errors.ts'
-import { compose } from '../../../src/journal/compose.ts'
-import type { Composition } from '../../../src/journal/compose.ts'
+import { composed } from './composed.ts'
+import type { Composed } from './composed.ts'
 import {
   encodeRecord,
   kindOf,
   readCheckpointPointer,
   readOperationId,
 } from '../../../src/journal/envelope.ts'
-import { composeAbort } from '../../../src/journal/group.ts'
+import { composeAbort, composeGroup } from '../../../src/journal/group.ts'
 import { encodeBegin, foldLock, lockToken } from '../../../src/journal/lock.ts'
 import { LOG_LIMITS, checkBatch, meteredBytes } from '../../../src/log/log.ts'
 import type { AppendRecord, LogRecord } from '../../../src/log/log.ts'
@@ -22,7 +22,7 @@ import { due, options, run, say } from './stream-journal.ts'
 
 const MIB = 1024 * 1024
 const large = (size: number, more = {}) => say('x'.repeat(size), more)
-const recordsOf = ({ batches }: Composition<Incarnation>, state: StreamState): LogRecord[] =>
+const recordsOf = ({ batches }: Composed<Incarnation>, state: StreamState): LogRecord[] =>
   placed(
     batches.flatMap(({ records }) => records),
     { from: state.nextSeq },
@@ -52,6 +52,29 @@ describe('a command too large for one batch', () => {
     }
   })
 
+  test('is made batch by batch, of no more records than a batch holds', () => {
+    const asked: number[] = []
+    function* records() {
+      for (let n = 0; n < 100_000; n += 1) {
+        asked.push(n)
+        yield encodeRecord('part', bytes('1'))
+      }
+    }
+    const state = created(JSON_MODE)
+    const batches = composeGroup(STREAM_RULES, state, records(), options)
+    expect(asked).toEqual([])
+    for (let made = 1; made < 10; made += 1) {
+      batches.next()
+      expect(asked.length).toBeLessThanOrEqual(made * LOG_LIMITS.maxBatchRecords)
+    }
+  })
+
+  test('that holds what fits in no batch fails, and nothing of that is sent', () => {
+    const huge = encodeRecord('part', new Uint8Array(LOG_LIMITS.maxBatchBytes))
+    const batches = composeGroup(STREAM_RULES, created(), [huge], options)
+    expect(() => [...batches]).toThrow(InvariantError)
+  })
+
   test('waits until those before it are written, and lets nobody in behind it', () => {
     expect(run([say('a'), large(2 * MIB)]).decisions).toHaveLength(1)
     const first = run([say('a', { contentType: 'a/b' }), large(2 * MIB), say('b')])
@@ -72,7 +95,7 @@ describe('a command too large for one batch', () => {
 
   test('waits for what is in flight: the timestamps in a checkpoint must be those of the log', () => {
     const ahead = (commands: Parameters<typeof run>[0], state = created()) =>
-      compose(STREAM_RULES, state, commands, { ...options, isAhead: true })
+      composed(STREAM_RULES, state, commands, { ...options, isAhead: true })
     expect(ahead([say('a'), large(2 * MIB)])).toMatchObject({
       batches: [{ operation: 'g-1' }],
       decisions: [{ kind: 'write' }],
@@ -94,7 +117,7 @@ describe('a command too large for one batch', () => {
         return { ...whole, lock: before.lock }
       },
     }
-    const { batches } = compose(rules, due, [large(2 * MIB)], options)
+    const { batches } = composed(rules, due, [large(2 * MIB)], options)
     for (const batch of batches) checkBatch(batch)
     const written = batches.flatMap(({ records }) => records)
     expect(written.filter((record) => kindOf(placed([record])[0]!) === 'part')).not.toEqual([])

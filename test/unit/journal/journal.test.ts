@@ -14,6 +14,8 @@ import { formatOffset } from '../../../src/protocol/offset.ts'
 import { appendCommand, touchCommand } from '../../../src/streams/append.ts'
 import type { Command } from '../../../src/journal/command.ts'
 import { Journal } from '../../../src/journal/journal.ts'
+import { Slots } from '../../../src/journal/slots.ts'
+import { encodePart } from '../../../src/streams/codec.ts'
 import { createCommand, deleteCommand } from '../../../src/streams/create.ts'
 import { STREAM_RULES } from '../../../src/streams/state.ts'
 import type { Incarnation } from '../../../src/streams/state.ts'
@@ -430,6 +432,47 @@ describe('Journal with a group that is not ended', () => {
     const { log } = spied(inner, { isShared: false })
     await clock.runUntil(over(log, clock, 'a').execute(say('y')))
     expect(clock.now() - begun).toBeGreaterThanOrEqual(LEASE_MS)
+  })
+
+  test('gives way to others that want to write much: one at a time has a slot', async () => {
+    const clock = new ManualClock()
+    const inner = await fresh()
+    const groupSlots = new Slots(1)
+    const leave = await groupSlots.take()
+    const options = { log: inner, clock, commandTimeoutMs: TIMEOUT_MS, gatewayId: 'a', groupSlots }
+    const stream = new Journal(STREAM, STREAM_RULES, options)
+    const late = stream.execute(say(LARGE))
+    late.catch(() => undefined)
+    await clock.advanceAsync(TIMEOUT_MS)
+    // It is certain that nothing of it was written.
+    await expect(late).rejects.toBeInstanceOf(LogUnavailableError)
+    const patient = stream.execute(say(LARGE))
+    leave()
+    expect(await clock.runUntil(patient)).toMatchObject({ kind: 'appended' })
+    const next = await clock.runUntil(groupSlots.take())
+    next()
+  })
+
+  test('ends when it can not be made to its end: its command fails, and others go on', async () => {
+    const clock = new ManualClock()
+    const inner = await fresh()
+    const broken: Command<Incarnation, number> = () => ({
+      kind: 'group',
+      *records() {
+        for (let n = 0; n < 2500; n += 1) yield encodePart(bytes('1'))
+        throw new InvariantError('a bug')
+      },
+      answerAt: (last) => last,
+    })
+    const stream = over(inner, clock, 'a')
+    const failed = stream.execute(broken)
+    const next = stream.execute(say('y'))
+    await expect(clock.runUntil(failed)).rejects.toBeInstanceOf(InvariantError)
+    const begun = clock.now()
+    await clock.runUntil(next)
+    expect(clock.now() - begun).toBeLessThan(LEASE_MS)
+    expect((await stream.refresh()).lock).toBeUndefined()
+    expect((await stream.refresh()).incarnation?.aborted).toHaveLength(1)
   })
 
   test("of another's waits for its lease, whatever S2 clients write meanwhile", async () => {

@@ -1,13 +1,13 @@
 /** Streams as the journal composes them, for the tests of batches and of groups. */
 import type { Command } from '../../../src/journal/command.ts'
-import { compose } from '../../../src/journal/compose.ts'
-import type { Composition } from '../../../src/journal/compose.ts'
 import type { AppendRequest } from '../../../src/protocol/requests.ts'
 import { appendCommand } from '../../../src/streams/append.ts'
 import type { AppendAnswer } from '../../../src/streams/append.ts'
 import { STREAM_RULES } from '../../../src/streams/state.ts'
 import type { Incarnation, StreamState } from '../../../src/streams/state.ts'
 import { NOW, appendRequest, created, fold, foreign, placed } from '../streams/builders.ts'
+import { composed } from './composed.ts'
+import type { Composed } from './composed.ts'
 
 export const options = { now: NOW, operation: 'g-1', owner: 'g' }
 
@@ -23,8 +23,8 @@ export function say(
 export function run(
   commands: readonly Command<Incarnation, unknown>[],
   state: StreamState = created(),
-): Composition<Incarnation> {
-  return compose(STREAM_RULES, state, commands, options)
+): Composed<Incarnation> {
+  return composed(STREAM_RULES, state, commands, options)
 }
 
 /** A stream with as many records since its creation. */

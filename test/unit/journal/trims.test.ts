@@ -1,6 +1,6 @@
 /** Kinds of logs whose history nobody reads. */
 import { describe, expect, test } from 'vitest'
-import { compose } from '../../../src/journal/compose.ts'
+import { composed } from './composed.ts'
 import { kindOf } from '../../../src/journal/envelope.ts'
 import { Journal } from '../../../src/journal/journal.ts'
 import { openState } from '../../../src/journal/load.ts'
@@ -32,14 +32,14 @@ function fold(state: LogState<Tally>, batch: AppendBatch | undefined): LogState<
 
 /** A tally whose last checkpoint is a whole page ago. */
 function due(note = ''): LogState<Tally> {
-  const born = fold(EMPTY_STATE, compose(rules, EMPTY_STATE, [begin(note)], at).batches[0])
+  const born = fold(EMPTY_STATE, composed(rules, EMPTY_STATE, [begin(note)], at).batches[0])
   return { ...born, sinceCheckpoint: { records: 1000, bytes: 1000 } }
 }
 
 describe('compose for a log that trims', () => {
   test('trims what is before a checkpoint right behind it', () => {
     const state = due()
-    const [batch] = compose(rules, state, [add(1)], at).batches
+    const [batch] = composed(rules, state, [add(1)], at).batches
     expect(kinds(batch)).toEqual(['checkpoint', 'trim', 'added'])
     expect(batch?.records[1]).toEqual({ kind: 'trim', before: state.nextSeq })
     expect(fold(state, batch)).toMatchObject({
@@ -47,7 +47,7 @@ describe('compose for a log that trims', () => {
       sinceCheckpoint: { records: 3 },
       incarnation: { sum: 1 },
     })
-    expect(kinds(compose(tallyRules(false), state, [add(1)], at).batches[0])).toEqual([
+    expect(kinds(composed(tallyRules(false), state, [add(1)], at).batches[0])).toEqual([
       'checkpoint',
       'added',
     ])
@@ -56,12 +56,12 @@ describe('compose for a log that trims', () => {
   test('writes both alone when the first command does not fit behind them', () => {
     const largest = add(1, LOG_LIMITS.maxBatchBytes - 200)
     const state = due('.'.repeat(300))
-    const composition = compose(rules, state, [largest], at)
+    const composition = composed(rules, state, [largest], at)
     expect([kinds(composition.batches[0]), composition.decisions]).toEqual([
       ['checkpoint', 'trim'],
       [],
     ])
-    const next = compose(rules, fold(state, composition.batches[0]), [largest], at)
+    const next = composed(rules, fold(state, composition.batches[0]), [largest], at)
     expect(kinds(next.batches[0])).toEqual(['added'])
   })
 
@@ -69,14 +69,14 @@ describe('compose for a log that trims', () => {
     const bytes = meteredBytes(rules.checkpoint(due()))
     const room = LOG_LIMITS.maxBatchBytes - 64 - bytes
     const trim = meteredBytes({ kind: 'trim', before: 0 })
-    const full = compose(rules, due('.'.repeat(room - trim)), [add(1)], at)
+    const full = composed(rules, due('.'.repeat(room - trim)), [add(1)], at)
     expect(kinds(full.batches[0])).toEqual(['checkpoint', 'trim'])
     checkBatch(full.batches[0]!)
     const over: LogState<Tally> = {
       ...due(),
       incarnation: { sum: 0, note: '.'.repeat(room - trim + 1) },
     }
-    expect(kinds(compose(rules, over, [add(1)], at).batches[0])).toEqual(['added'])
+    expect(kinds(composed(rules, over, [add(1)], at).batches[0])).toEqual(['added'])
   })
 })
 
@@ -113,7 +113,7 @@ describe('a journal that trims', () => {
     await writer.execute(begin(note))
     await Promise.all(Array.from({ length: 1000 }, () => writer.execute(add(1))))
     const state = await writer.known()
-    const [batch] = compose(rules, state, [add(1, LOG_LIMITS.maxBatchBytes - 200)], at).batches
+    const [batch] = composed(rules, state, [add(1, LOG_LIMITS.maxBatchBytes - 200)], at).batches
     await log.append(STREAM, batch!)
     const { log: watched, calls } = spied(log)
     const opened = await openState({ log: watched, name: STREAM, rules })

@@ -5,7 +5,7 @@ import type { AppendRequest } from '../../../src/protocol/requests.ts'
 import type { StreamConfig } from '../../../src/streams/bodies.ts'
 import { encodeCreated } from '../../../src/streams/codec.ts'
 import type { Command, Decision, GroupDecision } from '../../../src/journal/command.ts'
-import { compose } from '../../../src/journal/compose.ts'
+import { composed } from '../journal/composed.ts'
 import { EMPTY_STATE } from '../../../src/journal/state.ts'
 import { STREAM_RULES } from '../../../src/streams/state.ts'
 import type { Incarnation, StreamState } from '../../../src/streams/state.ts'
@@ -71,7 +71,7 @@ export function after(
   now: (index: number) => number = () => NOW,
 ): StreamState {
   return commands.reduce((current, command, index) => {
-    const { batches, decisions } = compose(STREAM_RULES, current, [command], {
+    const { batches, decisions } = composed(STREAM_RULES, current, [command], {
       now: now(index),
       operation: 'op',
       owner: 'g',

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Command } from '../../../src/journal/command.ts'
-import { compose } from '../../../src/journal/compose.ts'
+import { composed } from '../journal/composed.ts'
 import { EMPTY_STATE, huskState } from '../../../src/journal/state.ts'
 import { LOG_LIMITS, meteredBytes } from '../../../src/log/log.ts'
 import {
@@ -428,7 +428,7 @@ describe('a checkpoint', () => {
       const end = doneCommand('L1', 'w1', grown(woken, 2 ** 50))
       const {
         batches: [batch],
-      } = compose(SUBSCRIPTION_RULES, rested, [end], { now: NOW, operation: 'op', owner: 'g' })
+      } = composed(SUBSCRIPTION_RULES, rested, [end], { now: NOW, operation: 'op', owner: 'g' })
       const kinds = batch?.records.map((record) =>
         record.kind === 'data' ? record.headers[0]?.[1] : record,
       )
@@ -441,7 +441,7 @@ describe('a checkpoint', () => {
     const command = advanceCommand('L1', issue({ a: at(2) }))
     const {
       batches: [batch],
-    } = compose(SUBSCRIPTION_RULES, state, [command], { now: NOW, operation: 'op', owner: 'g' })
+    } = composed(SUBSCRIPTION_RULES, state, [command], { now: NOW, operation: 'op', owner: 'g' })
     const kinds = batch?.records.map((record) =>
       record.kind === 'data' ? record.headers[0]?.[1] : record,
     )

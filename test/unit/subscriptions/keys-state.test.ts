@@ -130,7 +130,8 @@ describe('rotation', () => {
     ['while the successor signs', 1899],
   ])('is not due again %s', (_name, at) => {
     expect(isRotationDue(ring(rotated), T0 + at, TIMES)).toBe(false)
-    const { records } = { records: [], ...maintainKeysCommand(C, TIMES)(rotated, T0 + at) }
+    const decision = maintainKeysCommand(C, TIMES)(rotated, T0 + at)
+    const records = decision.kind === 'write' ? decision.records : []
     expect(
       records.filter((record: AppendRecord) => JSON.stringify(record).includes(C.kid)),
     ).toEqual([])
