@@ -6,7 +6,9 @@ import { systemClock } from './clock.ts'
 import type { Clock } from './clock.ts'
 import type { Config } from './config.ts'
 import { GatewayError } from './errors.ts'
+import { ByteBudget } from './http/byte-budget.ts'
 import { LiveReads } from './http/live.ts'
+import { registerBodies } from './http/plugins/bodies.ts'
 import { registerBrowser } from './http/plugins/browser.ts'
 import { Drain, registerDrain } from './http/plugins/drain.ts'
 import { onClientError, onFrameworkError, registerErrors } from './http/plugins/errors.ts'
@@ -114,10 +116,7 @@ function createServer(config: Config): FastifyInstance {
     frameworkErrors: onFrameworkError,
     clientErrorHandler: onClientError,
   })
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => {
-    done(null, body)
-  })
+  registerBodies(app, new ByteBudget(config.MAX_BUFFERED_APPEND_BYTES))
   return app
 }
 
@@ -132,7 +131,6 @@ function createStreams(
     chunkCacheBytes: config.MAX_CHUNK_CACHE_BYTES,
     maxOpenStreams: config.MAX_OPEN_STREAMS,
     lockLeaseMs: config.APPEND_LOCK_MS,
-    maxBufferedAppendBytes: config.MAX_BUFFERED_APPEND_BYTES,
     maxAppendMessages: config.MAX_APPEND_MESSAGES,
     maxProducers: config.MAX_PRODUCERS,
     watch,

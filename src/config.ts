@@ -84,7 +84,7 @@ const variables = z.object({
   APPEND_LOCK_MS: milliseconds(5_000),
   /** Longer than two attempts at S2; after it a client learns what is known. */
   APPEND_TIMEOUT_MS: milliseconds(10_000),
-  /** Bodies that wait for the log, over all streams: a slow log must not fill the memory. */
+  /** Bodies on their way in or to the log: slow clients and a slow log must not fill the memory. */
   MAX_BUFFERED_APPEND_BYTES: integer(64 * MIB, MIB, 64 * 1024 * MIB),
   /** Producers a new stream remembers; all must fit in one checkpoint record of 1 MiB. */
   MAX_PRODUCERS: integer(2000, 1, 3000),

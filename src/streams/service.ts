@@ -7,7 +7,7 @@
 import { randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../clock.ts'
-import { OverloadedError, StreamGoneError, StreamRetainedError, invariant } from '../errors.ts'
+import { StreamGoneError, StreamRetainedError, invariant } from '../errors.ts'
 import { Slots } from '../journal/slots.ts'
 import type { DurableLog } from '../log/log.ts'
 import { DEFAULT_CONTENT_TYPE } from '../protocol/content-type.ts'
@@ -41,8 +41,6 @@ export type StreamServiceOptions = {
   readonly chunkCacheBytes: number
   /** How many streams' states are kept in memory. */
   readonly maxOpenStreams: number
-  /** Bodies of appends that wait for the log, over all streams. */
-  readonly maxBufferedAppendBytes: number
   /** Messages in one append. */
   readonly maxAppendMessages: number
   /** How many producers a new stream remembers. */
@@ -66,7 +64,6 @@ export class StreamService {
   readonly #forks: Forks
   readonly #watch: StreamWatch
   readonly #groupSlots = new Slots(LARGE_APPENDS)
-  #bufferedAppendBytes = 0
 
   constructor(options: StreamServiceOptions) {
     this.#options = options
@@ -107,9 +104,7 @@ export class StreamService {
       this.#forks.releaseLater(answer.released)
       return answer
     }
-    return this.#change(name, request.body, () =>
-      this.#watch.around(name, create, growthByCreation),
-    )
+    return this.#change(name, () => this.#watch.around(name, create, growthByCreation))
   }
 
   async #createPlain(
@@ -137,7 +132,7 @@ export class StreamService {
     const append = (): Promise<AppendAnswer> =>
       this.#open(name).execute(appendCommand(request, maxAppendMessages), request.body.length)
     const growth = request.body.length > 0 ? grownTo : () => NO_GROWTH
-    return this.#change(name, request.body, () => this.#watch.around(name, append, growth))
+    return this.#change(name, () => this.#watch.around(name, append, growth))
   }
 
   /**
@@ -149,7 +144,7 @@ export class StreamService {
   async delete(name: string): Promise<void> {
     const stream = this.#open(name)
     const remove = (): Promise<Released | undefined> => stream.execute(deleteCommand)
-    const released = await this.#change(name, NO_BODY, () =>
+    const released = await this.#change(name, () =>
       this.#watch.around(name, remove, () => ({ kind: 'removed' })),
     )
     this.#forks.releaseLater(released)
@@ -252,21 +247,8 @@ export class StreamService {
     return stream
   }
 
-  /**
-   * Runs what changes a stream, and bounds the bodies that wait for the log.
-   *
-   * @throws OverloadedError too many bytes wait; nothing was run
-   */
-  async #change<Answer>(
-    name: string,
-    body: Uint8Array,
-    run: () => Promise<Answer>,
-  ): Promise<Answer> {
-    const waiting = this.#bufferedAppendBytes + body.length
-    if (waiting > this.#options.maxBufferedAppendBytes) {
-      throw new OverloadedError('too many bytes wait for the log')
-    }
-    this.#bufferedAppendBytes = waiting
+  /** Runs what changes a stream. */
+  async #change<Answer>(name: string, run: () => Promise<Answer>): Promise<Answer> {
     try {
       return await run()
     } catch (error) {
@@ -274,13 +256,10 @@ export class StreamService {
       const kept = error instanceof StreamGoneError || error instanceof StreamRetainedError
       if (kept) this.#forks.collect(name)
       throw error
-    } finally {
-      this.#bufferedAppendBytes -= body.length
     }
   }
 }
 
-const NO_BODY = new Uint8Array(0)
 const NO_GROWTH: Growth = { kind: 'none' }
 
 function growthByCreation(answer: CreateAnswer): Growth {

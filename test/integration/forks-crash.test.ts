@@ -48,7 +48,6 @@ function serviceOver(log: DurableLog, clock: ManualClock): StreamService {
     chunkCacheBytes: 1024 * 1024,
     maxOpenStreams: 10,
     lockLeaseMs: 500,
-    maxBufferedAppendBytes: 1024 * 1024,
     maxAppendMessages: 100_000,
     maxProducers: 100,
     onBackgroundError: () => undefined,

@@ -89,7 +89,6 @@ class World {
           chunkCacheBytes: 1024 * 1024,
           maxOpenStreams: 10,
           lockLeaseMs: 500,
-          maxBufferedAppendBytes: 64 * 1024 * 1024,
           maxAppendMessages: 100_000,
           maxProducers: 100,
           onBackgroundError: (_task, error) => this.background.push(error),

@@ -66,7 +66,6 @@ class Gateway {
       chunkCacheBytes: 1024 * 1024,
       maxOpenStreams: 100,
       lockLeaseMs: 500,
-      maxBufferedAppendBytes: 1024 * 1024,
       maxAppendMessages: 100_000,
       maxProducers: 100,
       watch: subscriptions.watch,

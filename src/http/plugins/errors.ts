@@ -13,7 +13,6 @@ import { logWhenOver, noteFailure } from './request-log.ts'
 
 /** The framework's own refusals, by its stable codes, in our words. */
 const FRAMEWORK_ERRORS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
-  FST_ERR_CTP_BODY_TOO_LARGE: ['payload_too_large', 'the body is larger than this server takes'],
   FST_ERR_CTP_INVALID_MEDIA_TYPE: ['invalid_content_type', 'Content-Type is not a media type'],
   FST_ERR_BAD_URL: ['invalid_path', 'a URL is percent-encoded UTF-8'],
 }
@@ -130,7 +129,7 @@ function toGatewayError(error: FastifyError): GatewayError | undefined {
 function send(reply: FastifyReply, { status, headers, body }: Problem): void {
   // The framework would cut the connection while the client still sends: it might never see why.
   // Node reads the rest and drops it, for no longer than a request may take.
-  if (status === 413) void reply.removeHeader('connection')
+  if (status === 413 || status === 503) void reply.removeHeader('connection')
   // As bytes: to a string the framework would add a charset, which problem+json does not have.
   void reply.code(status).headers(headers).send(Buffer.from(body))
 }

@@ -35,7 +35,6 @@ function gateway(log: DurableLog, clock: Clock = new ManualClock()): StreamServi
     chunkCacheBytes: 1024 * 1024,
     maxOpenStreams: 10,
     lockLeaseMs: 500,
-    maxBufferedAppendBytes: 1024 * 1024,
     maxAppendMessages: 100_000,
     maxProducers: 10,
     onBackgroundError: () => undefined,
