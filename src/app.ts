@@ -61,7 +61,7 @@ export type Gateway = {
 export async function buildGateway(config: Config, dependencies: Dependencies): Promise<Gateway> {
   const { clock = systemClock, observer } = dependencies
   const log = observer?.log ? observed(dependencies.log, observer.log) : dependencies.log
-  const app = createServer(config)
+  const app = createServer(config, clock)
   const parts = { log, clock, gatewayId: randomBytes(9).toString('base64url') }
   const subscriptions =
     config.SUBSCRIPTIONS === 'on'
@@ -102,13 +102,22 @@ type Parts = {
   readonly gatewayId: string
 }
 
-function createServer(config: Config): FastifyInstance {
+/** How often Node looks for requests whose time is over. */
+const CONNECTIONS_CHECK_MS = 5000
+
+function createServer(config: Config, clock: Clock): FastifyInstance {
+  const pace = {
+    clock,
+    timeoutMs: config.REQUEST_TIMEOUT_MS,
+    bytesPerSecond: config.MIN_UPLOAD_BYTES_PER_S,
+  }
+  const timeouts = timeoutsOf(config)
   const app = Fastify({
     logger: { level: config.LOG_LEVEL },
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: config.MAX_APPEND_BYTES,
-    requestTimeout: config.REQUEST_TIMEOUT_MS,
-    http: { maxHeaderSize: config.MAX_HEADER_BYTES },
+    requestTimeout: timeouts.requestTimeout,
+    http: { maxHeaderSize: config.MAX_HEADER_BYTES, ...timeouts },
     exposeHeadRoutes: false,
     return503OnClosing: false,
     // Every byte of a name may be escaped.
@@ -116,8 +125,19 @@ function createServer(config: Config): FastifyInstance {
     frameworkErrors: onFrameworkError,
     clientErrorHandler: onClientError,
   })
-  registerBodies(app, new ByteBudget(config.MAX_BUFFERED_APPEND_BYTES))
+  registerBodies(app, { budget: new ByteBudget(config.MAX_BUFFERED_APPEND_BYTES), pace })
   return app
+}
+
+/** What Node itself bounds: the head of a request, and what nobody receives or the pace lets pass. */
+function timeoutsOf(config: Config) {
+  const { REQUEST_TIMEOUT_MS, MIN_UPLOAD_BYTES_PER_S, MAX_APPEND_BYTES } = config
+  const longestMs = Math.ceil((MAX_APPEND_BYTES / MIN_UPLOAD_BYTES_PER_S) * 1000)
+  return {
+    headersTimeout: REQUEST_TIMEOUT_MS,
+    requestTimeout: 2 * REQUEST_TIMEOUT_MS + longestMs,
+    connectionsCheckingInterval: Math.min(REQUEST_TIMEOUT_MS, CONNECTIONS_CHECK_MS),
+  }
 }
 
 function createStreams(

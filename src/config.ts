@@ -112,8 +112,10 @@ const variables = z.object({
   // HTTP and S2.
   S2_TIMEOUT_MS: milliseconds(4_000),
   MAX_HEADER_BYTES: integer(16 * KIB, KIB, MIB),
-  /** For a client to send the whole of a request; live responses are not bounded by it. */
+  /** For the head of a request, and again for its body; live responses are not bounded by it. */
   REQUEST_TIMEOUT_MS: milliseconds(30_000),
+  /** A large body has a second more for as many bytes that came: 256 kbit/s are a slow line. */
+  MIN_UPLOAD_BYTES_PER_S: integer(32 * KIB, 1, 1024 * MIB),
   SHUTDOWN_GRACE_MS: milliseconds(10_000),
 })
 

@@ -140,6 +140,23 @@ describe('bodies that are being received', () => {
     expect((await call(`${url}?offset=-1`)).body.length).toBeGreaterThan(0)
   })
 
+  test('have only so much time when they stand still, and count no more then', async () => {
+    const { gateway, append } = await start({ env: { REQUEST_TIMEOUT_MS: '200' } })
+    const uploads = [
+      await upload(gateway.url, ofLength(MIB)),
+      await upload(gateway.url, ofLength(MIB)),
+    ]
+    for (const socket of uploads) {
+      const [answer] = await readAnswers(socket, 1)
+      expect(answer).toMatchObject({
+        status: 408,
+        headers: { connection: 'close' },
+        body: expect.stringContaining('"code":"request_timeout"') as string,
+      })
+    }
+    expect((await append('x'.repeat(MIB))).status).toBe(204)
+  })
+
   test('of a request that is refused count no more', async () => {
     const { gateway, append } = await start()
     await upload(gateway.url, ofLength(MIB))
