@@ -20,52 +20,49 @@ export type BodyBounds = {
   readonly pace: Pace
 }
 
+/** Called once: with the body, or with why there is none. */
+export type BodyDone = (error: Error | null, body?: Buffer) => void
+
 /**
+ * Receives a body; or says `payload_too_large`, `overloaded`, `request_timeout`, `bad_request`.
+ *
  * Nothing is read any more of a body that is refused: what is left of it is Node's to drop, once
  * the answer is sent.
- *
- * @throws RequestError `payload_too_large`, `request_timeout`, `bad_request`
- * @throws OverloadedError
  */
 export function receiveBody(
   stream: NodeJS.ReadableStream,
   { share, length, limit, pace }: BodyBounds,
-): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = []
-    let received = 0
-    const settle = (): void => {
-      cancel()
-      stream.off('data', onData).off('end', onEnd).off('error', onBroken).off('close', onBroken)
-    }
-    const fail = (error: unknown): void => {
-      settle()
-      reject(error instanceof Error ? error : new Error(String(error)))
-    }
-    const admit = (bytes: number): boolean => {
-      try {
-        if (bytes > limit) throw tooLarge()
-        share.growTo(bytes)
-        return true
-      } catch (error) {
-        fail(error)
-        return false
-      }
-    }
-    const onData = (chunk: Buffer): void => {
-      received += chunk.length
-      if (admit(received)) chunks.push(chunk)
-    }
-    const onEnd = (): void => {
-      settle()
-      // A copy always: the chunks are parts of larger buffers.
-      resolve(Buffer.concat(chunks, received))
-    }
-    const onBroken = (): void => fail(new RequestError('bad_request', 'the body broke off'))
-    const cancel = keepPace(pace, { received: () => received, onLate: () => fail(late()) })
-    if (!Number.isNaN(length) && !admit(length)) return
-    stream.on('data', onData).on('end', onEnd).on('error', onBroken).on('close', onBroken)
-  })
+  done: BodyDone,
+): void {
+  const chunks: Buffer[] = []
+  let received = 0
+  // What comes of the stream later is no news: a client may go while its append waits for the log.
+  const leave = (): void => {
+    cancel()
+    stream.off('data', onData).off('end', onEnd).off('error', onBroken)
+  }
+  const fail = (error: Error): void => {
+    leave()
+    done(error)
+  }
+  const admit = (bytes: number): boolean => {
+    const refusal = bytes > limit ? tooLarge() : share.growTo(bytes)
+    if (refusal !== undefined) fail(refusal)
+    return refusal === undefined
+  }
+  const onData = (chunk: Buffer): void => {
+    received += chunk.length
+    if (admit(received)) chunks.push(chunk)
+  }
+  const onEnd = (): void => {
+    leave()
+    // A copy always: the chunks are parts of larger buffers.
+    done(null, Buffer.concat(chunks, received))
+  }
+  const onBroken = (): void => fail(new RequestError('bad_request', 'the body broke off'))
+  const cancel = keepPace(pace, { received: () => received, onLate: () => fail(late()) })
+  if (!Number.isNaN(length) && !admit(length)) return
+  stream.on('data', onData).on('end', onEnd).on('error', onBroken)
 }
 
 type Watched = { readonly received: () => number; readonly onLate: () => void }

@@ -8,7 +8,7 @@ import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ByteBudget, Share } from '../byte-budget.ts'
 import { receiveBody } from '../receive-body.ts'
-import type { Pace } from '../receive-body.ts'
+import type { BodyDone, Pace } from '../receive-body.ts'
 
 export type BodyOptions = {
   /** For the bodies of all requests together. */
@@ -16,24 +16,16 @@ export type BodyOptions = {
   readonly pace: Pace
 }
 
-type Done = (error: Error | null, body?: Buffer) => void
-
 /** Receives every body as bytes, of whatever type; routes bound the size of one. */
 export function registerBodies(app: FastifyInstance, { budget, pace }: BodyOptions): void {
   const shares = new WeakMap<FastifyRequest, Share>()
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', (request: FastifyRequest, raw: IncomingMessage, done: Done) => {
+  app.addContentTypeParser('*', (request: FastifyRequest, raw: IncomingMessage, done: BodyDone) => {
     const share = budget.open()
     shares.set(request, share)
     const length = Number(request.headers['content-length'] ?? NaN)
     const limit = request.routeOptions.bodyLimit
-    receiveBody(raw, { share, length, limit, pace }).then(
-      (body) => done(null, body),
-      (error: unknown) => {
-        share.close()
-        done(error instanceof Error ? error : new Error(String(error)))
-      },
-    )
+    receiveBody(raw, { share, length, limit, pace }, done)
   })
   app.addHook('onSend', (request, _reply, _payload, done) => {
     shares.get(request)?.close()

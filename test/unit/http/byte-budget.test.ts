@@ -7,9 +7,9 @@ describe('ByteBudget', () => {
     const budget = new ByteBudget(100)
     const [first, second] = [budget.open(), budget.open()]
     first.growTo(60)
-    expect(() => second.growTo(41)).toThrow(OverloadedError)
+    expect(second.growTo(41)).toBeInstanceOf(OverloadedError)
     second.growTo(40)
-    expect(() => first.growTo(61)).toThrow(OverloadedError)
+    expect(first.growTo(61)).toBeInstanceOf(OverloadedError)
   })
 
   test('takes the difference only, and never shrinks', () => {
@@ -17,7 +17,7 @@ describe('ByteBudget', () => {
     const [first, second] = [budget.open(), budget.open()]
     for (const bytes of [10, 50, 30, 90]) first.growTo(bytes)
     second.growTo(10)
-    expect(() => second.growTo(11)).toThrow(OverloadedError)
+    expect(second.growTo(11)).toBeInstanceOf(OverloadedError)
   })
 
   test('has back what a share held, once', () => {
@@ -28,6 +28,6 @@ describe('ByteBudget', () => {
     share.close()
     share.growTo(1)
     budget.open().growTo(100)
-    expect(() => budget.open().growTo(1)).toThrow(OverloadedError)
+    expect(budget.open().growTo(1)).toBeInstanceOf(OverloadedError)
   })
 })

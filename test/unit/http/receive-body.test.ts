@@ -13,7 +13,12 @@ function receiving({ length = NaN, limit = 10_000, budget = 10_000 } = {}) {
   const stream = new PassThrough()
   const pace = { clock, timeoutMs: TIMEOUT_MS, bytesPerSecond: SECOND }
   const share = new ByteBudget(budget).open()
-  const body = receiveBody(stream, { share, length, limit, pace })
+  const body = new Promise<Buffer>((resolve, reject) => {
+    receiveBody(stream, { share, length, limit, pace }, (error, bytes) => {
+      if (bytes === undefined) reject(error ?? new Error('neither a body nor a reason'))
+      else resolve(bytes)
+    })
+  })
   let outcome: unknown = 'receiving'
   body.then(
     (bytes) => (outcome = String(bytes)),
@@ -35,7 +40,7 @@ describe('receiveBody', () => {
     stream.end('cd')
     expect(String(await body)).toBe('abcd')
     expect(clock.timers).toBe(0)
-    expect(stream.listenerCount('data')).toBe(0)
+    expect(['data', 'end', 'error'].map((event) => stream.listenerCount(event))).toEqual([0, 0, 0])
   })
 
   test.each([
@@ -53,7 +58,7 @@ describe('receiveBody', () => {
   test('fails when the client leaves in the middle', async () => {
     const { clock, stream, send, body } = receiving()
     await send('ab')
-    stream.destroy()
+    stream.destroy(new Error('aborted'))
     await expect(body).rejects.toEqual(refusal('bad_request'))
     expect(clock.timers).toBe(0)
   })
