@@ -187,7 +187,12 @@ export class Journal<Life> {
       return false
     }
     await this.#flight.drained()
-    return (await this.#turns.rest(ms)) === 'over'
+    return (await this.#turns.rest(ms, () => this.#look())) === 'over'
+  }
+
+  /** Looks for what others have written. What it can't see now shows when a batch is refused. */
+  async #look(): Promise<void> {
+    await this.refresh().catch(() => undefined)
   }
 
   /** Judges the commands that wait; sends what they write, or answers them. */

@@ -60,7 +60,7 @@ export class Recovery<Life> {
         turns.lost()
         news.begin()
         // Before the look, so that it shows what has come meanwhile too.
-        await turns.rest(turns.takePause())
+        await turns.rest(turns.takePause(), () => state.refresh().catch(() => undefined))
         this.#isRested = true
         return batch && state.learn(batch, loss.conflict)
     }

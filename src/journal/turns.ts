@@ -16,6 +16,8 @@ const LONGEST_STREAK = 16
 const PAUSE = 2
 /** How long a rival is waited for that does not write, in appends: he may be slower than we are. */
 const TURN = 3
+/** After how long the news of the one before are late, in appends. */
+const LATE = 1.5
 /** What chance adds to it: two whose view of the order differs must not meet for ever. */
 const JITTER = 0.5
 /** How long after a conflict rivals are reckoned with, in ms. */
@@ -38,7 +40,7 @@ export class Turns {
   #appendMs = FIRST_APPEND_MS
   #busySince = -Infinity
   #endedAt = -Infinity
-  #contendedUntil = -Infinity
+  #lostAt = -Infinity
   #wake = (): void => undefined
 
   constructor(clock: Clock, own: string) {
@@ -47,12 +49,17 @@ export class Turns {
     this.#last = own
   }
 
-  /** Whether others write too, lately: what is sent ahead of an answer is in vain then. */
+  /**
+   * Whether there was a conflict, and others have written ever since: what is sent ahead of an
+   * answer is in vain then.
+   */
   get isContended(): boolean {
     for (const [rival, at] of this.#rivals) if (!this.#isLate(at)) this.#rivals.delete(rival)
-    const left = this.#contendedUntil - this.#clock.now()
+    const now = this.#clock.now()
     // A clock that was set back must not make it last.
-    return this.#rivals.size > 0 || (left > 0 && left <= CONTENDED_MS)
+    const isRecent = now >= this.#lostAt && now - this.#lostAt < CONTENDED_MS
+    if (!isRecent && this.#rivals.size === 0) this.#lostAt = -Infinity
+    return this.#lostAt > -Infinity
   }
 
   /** A batch of ours was first; it took so many ms. */
@@ -66,7 +73,7 @@ export class Turns {
   /** Another gateway was first. */
   lost(): void {
     this.#busySince = this.#clock.now()
-    this.#contendedUntil = this.#busySince + CONTENDED_MS
+    this.#lostAt = this.#busySince
   }
 
   /** A batch is in the log: who wrote it, and when. To be told of in the log's order. */
@@ -82,18 +89,36 @@ export class Turns {
   }
 
   /**
-   * Waits for so many ms, or for as long as it takes to hear that it is this gateway's turn.
-   * `over`: nobody was heard of, and whoever was silent may have written nevertheless.
+   * Waits for so many ms, or for as long as it takes to hear that it is this gateway's turn. News
+   * that are late are looked for once. `over`: nobody was heard of, and whoever was silent may have
+   * written nevertheless.
    */
-  async rest(ms: number): Promise<'heard' | 'over'> {
+  async rest(ms: number, look: () => Promise<unknown>): Promise<'heard' | 'over'> {
     let heard = false
+    let mayLook = true
     for (let left = ms; left > 0; left = this.takePause()) {
-      heard = await this.#hear(left)
+      const lateMs = LATE * this.#appendMs
+      const isLate = mayLook && this.#rivals.size > 0 && left > lateMs
+      heard = await this.#hear(isLate ? lateMs : left)
       if (heard) continue
-      for (const rival of this.#before()) this.#rivals.delete(rival)
-      return 'over'
+      if (!isLate) {
+        for (const rival of this.#before()) this.#rivals.delete(rival)
+        return 'over'
+      }
+      mayLook = false
+      heard = await this.#looked(look)
     }
     return heard ? 'heard' : 'over'
+  }
+
+  /** Whether a look has shown a batch. */
+  async #looked(look: () => Promise<unknown>): Promise<boolean> {
+    let shown = false
+    this.#wake = () => {
+      shown = true
+    }
+    await look()
+    return shown
   }
 
   /** Whether a batch was heard of within so many ms. */

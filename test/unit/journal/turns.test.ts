@@ -7,6 +7,8 @@ import { ManualClock } from '../../support/manual-clock.ts'
 /** What it takes to make an append durable, and to get to the log or back, in ms on average. */
 const APPEND_MS = 8
 const HOP_MS = 1
+/** What news take over a connection whose other side waits for an acknowledgement. */
+const LATE_MS = 40
 /** Batches without a pause of a writer that is alone. */
 const STREAK = 16
 const CONTENDED_MS = 1000
@@ -20,11 +22,14 @@ class SharedLog {
   readonly clock: ManualClock
   readonly winners: Batch[] = []
   readonly #followers: (() => void)[] = []
+  readonly #late: number
   #taken = 0
   #durableAt = 0
 
-  constructor(seed: number) {
+  /** `late` is the share of news that take so long that nobody waits for them. */
+  constructor(seed: number, late = 0) {
     this.clock = new ManualClock({ now: 0, random: seededRandom(seed) })
+    this.#late = late
   }
 
   async append(writer: string, place: number): Promise<boolean> {
@@ -37,7 +42,10 @@ class SharedLog {
     await sleep(this.clock, Math.max(0, this.#durableAt - this.clock.now()))
     if (isFirst) {
       this.winners.push({ writer, at: this.clock.now() })
-      for (const tell of this.#followers) void this.#about(HOP_MS).then(tell)
+      for (const tell of this.#followers) {
+        const isLate = this.clock.random() < this.#late
+        void this.#about(isLate ? LATE_MS : HOP_MS).then(tell)
+      }
     }
     await this.#about(HOP_MS)
     return isFirst
@@ -93,9 +101,10 @@ async function rival(
       if (!isFollowing) log.follow(() => learn(log.winners.length))
       isFollowing = true
     }
+    const look = async () => learn(await log.tail())
     const pauseMs = turns.takePause()
-    const rested = pauseMs > 0 ? await turns.rest(pauseMs) : 'heard'
-    if (rested === 'over' || (!isFirst && known === place)) learn(await log.tail())
+    const rested = pauseMs > 0 ? await turns.rest(pauseMs, look) : 'heard'
+    if (rested === 'over' || (!isFirst && known === place)) await look()
   }
 }
 
@@ -224,19 +233,26 @@ describe('Turns', () => {
     expect(win(writer, STREAK / 2)).toBe(0)
   })
 
-  test.each([2, 3, 5, 8])('give each of %i rivals about its share', async (count) => {
-    const rounds = 400 * count
-    const log = new SharedLog(count)
-    const names = Array.from({ length: count }, (_, index) => `g${index}`)
-    const isOver = () => log.winners.length >= rounds
-    await log.clock.runUntil(Promise.all(names.map((name) => rival(name, log, isOver))))
-    const shares = names.map((name) => log.winners.filter(({ writer }) => writer === name).length)
-    const fair = log.winners.length / count
-    const isFair = (share: number) => share > 0.7 * fair && share < 1.4 * fair
-    expect({ shares, fair: shares.every(isFair) }).toEqual({ shares, fair: true })
-    // One that is alone takes 10 ms, with the time to the log and back.
-    expect(log.clock.now() / log.winners.length).toBeLessThan(1.3 * (APPEND_MS + 2 * HOP_MS))
-  })
+  const crowds = [2, 3, 5, 8].flatMap((count) => [0, 0.3].map((late) => [count, late] as const))
+  test.each(crowds)(
+    'give each of %i rivals about its share, with %f of news late',
+    async (count, late) => {
+      const rounds = 400 * count
+      const log = new SharedLog(count, late)
+      const names = Array.from({ length: count }, (_, index) => `g${index}`)
+      const isOver = () => log.winners.length >= rounds
+      await log.clock.runUntil(Promise.all(names.map((name) => rival(name, log, isOver))))
+      const shares = names.map((name) => log.winners.filter(({ writer }) => writer === name).length)
+      const fair = log.winners.length / count
+      const isFair = (share: number) => share > 0.7 * fair && share < 1.4 * fair
+      expect({ shares, fair: shares.every(isFair) }).toEqual({ shares, fair: true })
+      // One that is alone takes 10 ms, with the time to the log and back.
+      const lateMs = late * 1.5 * APPEND_MS
+      expect(log.clock.now() / log.winners.length).toBeLessThan(
+        1.3 * (APPEND_MS + 2 * HOP_MS) + lateMs,
+      )
+    },
+  )
 
   const newcomers = [1, 2, 3, 4, 5].flatMap((seed) =>
     [1, 2, 4].flatMap((incumbents) => [0, 0.3].map((restMs) => ({ seed, incumbents, restMs }))),
