@@ -8,12 +8,13 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startS2Lite } from '../test/support/s2-lite.ts'
+import { startGateway } from './support/gateway.ts'
+import { FULL, number, rounded } from './support/figures.ts'
 import { measure, medians } from './support/measurement.ts'
 import type { Measurement, Round } from './support/measurement.ts'
-import { pathOf, pinThisProcess, runPinned, startServer } from './support/processes.ts'
+import { pinThisProcess, runPinned, script, startServer } from './support/processes.ts'
 import type { Server } from './support/processes.ts'
 
-const number = (name: string, fallback: number): number => Number(process.env[name] ?? fallback)
 const PRODUCERS = (process.env['PRODUCERS'] ?? '100,400').split(',').map(Number)
 const ROUNDS = number('ROUNDS', 3)
 const SETTINGS = {
@@ -23,11 +24,7 @@ const SETTINGS = {
 }
 /** Rows whose name holds this text; all by default. The yardstick is always there. */
 const ONLY = process.env['ONLY'] ?? ''
-/** As in `npm start`: what an append leaves behind dies young if there is room for it. */
-const GATEWAY_FLAGS = ['--max-semi-space-size=64']
 const YARDSTICK = 'bare Fastify'
-/** From here on the core of the load is the bottleneck. */
-const FULL = 0.97
 
 type Row = { readonly name: string; readonly run: (round: Round) => Promise<Measurement> }
 
@@ -35,23 +32,20 @@ pinThisProcess()
 const directory = await mkdtemp(join(tmpdir(), 'ds-bench-'))
 const s2 = await startS2Lite()
 
-const script = (file: string): Promise<Server> =>
-  startServer(['--import', 'tsx', pathOf(`support/${file}`)])
-const gateway = (env: Record<string, string>): Promise<Server> =>
-  startServer([...GATEWAY_FLAGS, pathOf('../dist/main.js')], {
-    PORT: '0',
-    LOG_LEVEL: 'silent',
-    AUTH: 'none',
-    ...env,
-  })
-const onS2 = (): Promise<Server> => gateway({ S2_ENDPOINT: s2.url })
+const onS2 = (): Promise<Server> => startGateway({ S2_ENDPOINT: s2.url })
 
 const rows: readonly Row[] = [
-  { name: 'bare node:http', run: (round) => measureFresh([script('bare-http.ts')], round) },
-  { name: YARDSTICK, run: (round) => measureFresh([script('bare-fastify.ts')], round) },
+  {
+    name: 'bare node:http',
+    run: (round) => measureFresh([startServer(script('bare-http.ts'))], round),
+  },
+  {
+    name: YARDSTICK,
+    run: (round) => measureFresh([startServer(script('bare-fastify.ts'))], round),
+  },
   {
     name: 'gateway, embedded log',
-    run: (round) => measureFresh([gateway({ DATA_DIR: directory })], round),
+    run: (round) => measureFresh([startGateway({ DATA_DIR: directory })], round),
   },
   {
     name: 'gateway, s2-lite in memory',
@@ -81,8 +75,7 @@ async function measureSession({
   measureMs,
 }: Round): Promise<Measurement> {
   const settings = [s2.url, producers, bytes, warmUpMs, measureMs].map(String)
-  const args = ['--import', 'tsx', pathOf('support/append-session.ts'), ...settings]
-  const printed = await runPinned(args, {})
+  const printed = await runPinned(script('append-session.ts', ...settings))
   return { ...(JSON.parse(printed) as Measurement), recordsPerBatch: 1 }
 }
 
@@ -93,8 +86,6 @@ async function batches(): Promise<number> {
 }
 
 function show(measured: Measurement, yardstick: number): Record<string, unknown> {
-  const rounded = (figure: number | undefined, digits: number): number | string =>
-    figure === undefined || Number.isNaN(figure) ? '' : Number(figure.toFixed(digits))
   const { loadCore = 0 } = measured
   return {
     'acks/s': rounded(measured.appendsPerSecond, 0),

@@ -1,5 +1,6 @@
 /** One round of appends, and the figures of several. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { median } from './figures.ts'
 import { LOAD_CORE, watchCore } from './processes.ts'
 import type { Server } from './processes.ts'
 import { Producers } from './producers.ts'
@@ -83,10 +84,8 @@ export function summarize(
 
 /** The median of each figure by itself; of the longest wait the longest. */
 export function medians(rounds: readonly Measurement[]): Measurement {
-  const of = (figure: keyof Measurement): number => {
-    const sorted = rounds.map((round) => round[figure] ?? NaN).sort((a, b) => a - b)
-    return sorted[Math.floor(sorted.length / 2)] ?? NaN
-  }
+  const of = (figure: keyof Measurement): number =>
+    median(rounds.map((round) => round[figure] ?? NaN))
   return {
     appendsPerSecond: of('appendsPerSecond'),
     cpuUsPerAppend: of('cpuUsPerAppend'),

@@ -5,21 +5,29 @@
 import { execFileSync, spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-
-/** What `/proc` counts CPU time in: `getconf CLK_TCK` is 100 on every Linux there is. */
-const TICK_MS = 10
+import { signalAll } from '../../test/support/gateway-process.ts'
 
 /** Where the servers under measurement run, and where everything else does. */
 export const SERVER_CORE = 0
 export const LOAD_CORE = 1
 
+/** A process, and those that it has started. */
 export type Server = {
   readonly url: string
-  /** CPU time so far, user and system, in ms. */
+  /** CPU time so far, user and system and all threads, in ms. */
   cpuMs(): number
+  /** What is resident in memory, in KiB. */
+  rssKb(): number
   stop(): Promise<void>
+}
+
+export type Start = {
+  readonly env?: Readonly<Record<string, string>>
+  /** Where it will answer; without it, the first URL that it prints. */
+  readonly url?: string
 }
 
 /** Keeps this process, and what it starts from now on, off the core of the servers. */
@@ -27,25 +35,20 @@ export function pinThisProcess(): void {
   execFileSync('taskset', ['-acp', String(LOAD_CORE), String(process.pid)])
 }
 
-/** Starts `node <args>` on the servers' core and resolves with the first URL that it prints. */
+/** Starts a command on the servers' core and resolves once it listens. */
 export async function startServer(
-  args: readonly string[],
-  env: Readonly<Record<string, string>> = {},
+  command: readonly string[],
+  { env = {}, url }: Start = {},
 ): Promise<Server> {
-  const child = spawnPinned(args, env)
+  const child = spawnPinned(command, env)
   const exited = once(child, 'exit')
-  const url = await new Promise<string>((resolve, reject) => {
-    let printed = ''
-    child.stdout?.on('data', (chunk: Buffer) => {
-      printed += chunk.toString()
-      const [found] = /http:\/\/[\d.]+:\d+/.exec(printed) ?? []
-      if (found !== undefined) resolve(found)
-    })
-    exited.then(() => reject(new Error(`the server ended:\n${printed}`)), reject)
-  })
+  const listening = url === undefined ? printedUrl(child) : answering(url)
+  const ended = exited.then(() => Promise.reject(new Error(`it ended: ${command.join(' ')}`)))
+  const pid = child.pid ?? 0
   return {
-    url,
-    cpuMs: () => cpuMsOf(child.pid ?? 0),
+    url: await Promise.race([listening, ended]),
+    cpuMs: () => sum(familyOf(pid).map(cpuMsOf)),
+    rssKb: () => sum(familyOf(pid).map(rssKbOf)),
     stop: async () => {
       child.kill('SIGTERM')
       await exited
@@ -53,12 +56,19 @@ export async function startServer(
   }
 }
 
-/** Runs `node <args>` on the servers' core and resolves with what it printed. */
-export async function runPinned(
-  args: readonly string[],
-  env: Readonly<Record<string, string>>,
-): Promise<string> {
-  const child = spawnPinned(args, env)
+/** `node` with these arguments, as a command. */
+export function node(...args: readonly string[]): readonly string[] {
+  return [process.execPath, ...args]
+}
+
+/** A script beside this one, as a command. */
+export function script(file: string, ...args: readonly string[]): readonly string[] {
+  return node('--import', 'tsx', pathOf(`support/${file}`), ...args)
+}
+
+/** Runs a command on the servers' core and resolves with what it printed. */
+export async function runPinned(command: readonly string[]): Promise<string> {
+  const child = spawnPinned(command, {})
   let printed = ''
   child.stdout?.on('data', (chunk: Buffer) => (printed += chunk.toString()))
   const [code] = (await once(child, 'close')) as [number | null]
@@ -80,22 +90,81 @@ export function pathOf(file: string): string {
   return fileURLToPath(new URL(`../${file}`, import.meta.url))
 }
 
-function spawnPinned(args: readonly string[], env: Readonly<Record<string, string>>): ChildProcess {
-  const child = spawn('taskset', ['-c', String(SERVER_CORE), process.execPath, ...args], {
+function spawnPinned(
+  command: readonly string[],
+  env: Readonly<Record<string, string>>,
+): ChildProcess {
+  const child = spawn('taskset', ['-c', String(SERVER_CORE), ...command], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
-  const kill = (): void => void child.kill('SIGKILL')
+  const kill = (): void => {
+    for (const member of familyOf(child.pid ?? 0)) signalAll(member, 'SIGKILL')
+  }
   process.on('exit', kill)
   child.on('exit', () => process.off('exit', kill))
   return child
 }
 
-/** proc(5): fields 14 and 15 of stat are user and system time, after a name that may hold spaces. */
+async function printedUrl(child: ChildProcess): Promise<string> {
+  let printed = ''
+  return new Promise((resolve) => {
+    child.stdout?.on('data', (chunk: Buffer) => {
+      printed += chunk.toString()
+      const [found] = /http:\/\/[\d.]+:\d+/.exec(printed) ?? []
+      if (found !== undefined) resolve(found)
+    })
+  })
+}
+
+async function answering(url: string): Promise<string> {
+  for (;;) {
+    try {
+      await fetch(url)
+      return url
+    } catch {
+      await sleep(20) // not listening yet
+    }
+  }
+}
+
+/** proc(5): the second field behind the name, which may hold spaces. */
+function parentOf(pid: number): number {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1])
+  } catch {
+    return 0 // gone meanwhile
+  }
+}
+
+/** The process and its descendants: nginx works in a child. */
+function familyOf(pid: number): readonly number[] {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
+  const parents = pids.map((name) => [Number(name), parentOf(Number(name))] as const)
+  const family = [pid]
+  for (const member of family) {
+    family.push(...parents.filter(([, parent]) => parent === member).map(([child]) => child))
+  }
+  return family
+}
+
+/** The first field of a thread's schedstat is its time on a core in ns; stat has but ticks of 10 ms. */
 function cpuMsOf(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return (Number(fields[11]) + Number(fields[12])) * TICK_MS
+  const threads = readdirSync(`/proc/${pid}/task`)
+  const stats = threads.map((thread) =>
+    readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8'),
+  )
+  return sum(stats.map((stat) => Number(stat.split(' ')[0]) / 1e6))
+}
+
+function rssKbOf(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0)
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0)
 }
 
 /** proc(5): user, nice, system, idle, iowait, irq, softirq, steal; guests are counted in user. */
