@@ -12,7 +12,13 @@ import { startGateway } from './support/gateway.ts'
 import { FULL, number, rounded } from './support/figures.ts'
 import { measure, medians } from './support/measurement.ts'
 import type { Measurement, Round } from './support/measurement.ts'
-import { pinThisProcess, runPinned, script, startServer } from './support/processes.ts'
+import {
+  exitOnSignals,
+  pinThisProcess,
+  runPinned,
+  script,
+  startServer,
+} from './support/processes.ts'
 import type { Server } from './support/processes.ts'
 
 const PRODUCERS = (process.env['PRODUCERS'] ?? '100,400').split(',').map(Number)
@@ -28,6 +34,7 @@ const YARDSTICK = 'bare Fastify'
 
 type Row = { readonly name: string; readonly run: (round: Round) => Promise<Measurement> }
 
+exitOnSignals()
 pinThisProcess()
 const directory = await mkdtemp(join(tmpdir(), 'ds-bench-'))
 const s2 = await startS2Lite()

@@ -35,6 +35,11 @@ export function pinThisProcess(): void {
   execFileSync('taskset', ['-acp', String(LOAD_CORE), String(process.pid)])
 }
 
+/** On a signal, ends as at the end: what was started must not outlive this process. */
+export function exitOnSignals(): void {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
+}
+
 /** Starts a command on the servers' core and resolves once it listens. */
 export async function startServer(
   command: readonly string[],

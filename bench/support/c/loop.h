@@ -1,0 +1,19 @@
+/* One thread, one epoll: whoever has a file descriptor is a Source. */
+#ifndef LOOP_H
+#define LOOP_H
+
+#include <stdint.h>
+#include <sys/epoll.h>
+
+/* The first member of what owns the descriptor. */
+typedef struct Source {
+  void (*ready)(struct Source *self, uint32_t events);
+  int fd;
+} Source;
+
+void loop_add(Source *source, uint32_t events);
+void loop_change(Source *source, uint32_t events);
+/* Runs for ever; `after` is called behind each batch of events, and at least ten times a second. */
+void loop_run(void (*after)(void));
+
+#endif

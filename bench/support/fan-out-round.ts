@@ -1,0 +1,211 @@
+/** One round: a fresh server, a fresh load, one workload. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { withLoad } from './load.ts'
+import type { Delivered, LoadOptions } from './load.ts'
+import { makeStreams, mediaType } from './peers.ts'
+import type { Peer } from './peers.ts'
+import { LOAD_CORE, SERVER_CORE, watchCore } from './processes.ts'
+import type { Server } from './processes.ts'
+import { turnsOf } from './workloads.ts'
+import type { Workload } from './workloads.ts'
+
+export type Settings = {
+  readonly bytes: number
+  readonly warmUpSeconds: number
+  readonly seconds: number
+  readonly idleSeconds: number
+  readonly inFlight: number
+}
+
+/** Figures that a workload does not have are left out. */
+export type FanOut = {
+  readonly seconds?: number
+  readonly deliveriesPerSecond?: number
+  readonly cpuUsPerDelivery?: number
+  readonly p50Ms?: number
+  readonly p99Ms?: number
+  readonly p999Ms?: number
+  readonly connectsPerSecond?: number
+  readonly cpuUsPerConnect?: number
+  readonly kbPerReader?: number
+  /** Of a core, 0 to 1, as all shares here. */
+  readonly idleCore?: number
+  readonly rssMb: number
+  readonly serverBusy?: number
+  /** What the generator used of its core while readers connected, or deliveries were outstanding. */
+  readonly loadBusy?: number
+  /** What was used of the load's core, by whomever, and of the servers' by others. */
+  readonly loadCore: number
+  readonly others: number
+  /** Deliveries that did not come, came twice, or were damaged; connections lost; refusals. */
+  readonly faults: number
+}
+
+/** Readers of a first, unmeasured catch-up: a JIT compiler has seen its code then. */
+const WARM_UP_READERS = 10
+/** How a history is posted, which is not measured. */
+const MESSAGES_OF_TURN = 100
+/** A server that uses less than this of a core has nothing left to do. */
+const QUIET = 0.05
+const QUIET_WINDOW_MS = 300
+const SETTLE_MS = 10_000
+/** One stream's messages stay in order; many streams do not wait for each other. */
+const PUBLISHERS = 16
+
+type Bench = {
+  readonly peer: Peer
+  readonly workload: Workload
+  readonly settings: Settings
+  readonly server: Server
+}
+
+/** Starts the peer in a directory, and stops it again. */
+export async function runRound(
+  peer: Peer,
+  workload: Workload,
+  settings: Settings,
+  directory: string,
+): Promise<FanOut> {
+  const server = await peer.start(directory)
+  try {
+    await makeStreams(peer, server.url, workload.streams)
+    return await measure({ peer, workload, settings, server })
+  } finally {
+    await server.stop()
+  }
+}
+
+async function measure(bench: Bench): Promise<FanOut> {
+  switch (bench.workload.kind) {
+    case 'live':
+      return measureLive(bench, bench.workload)
+    case 'connect':
+      return measureConnect(bench)
+    case 'catch-up':
+      return measureCatchUp(bench, bench.workload.history)
+  }
+}
+
+function measureLive(bench: Bench, workload: Extract<Workload, { kind: 'live' }>): Promise<FanOut> {
+  const { server, settings } = bench
+  return withLoad(optionsOf(bench), async (load) => {
+    await load.connect()
+    await settled(server)
+    await load.publish(turnsOf(workload, settings.warmUpSeconds))
+    await settled(server)
+    const used = watch(server)
+    const delivered = await load.publish(turnsOf(workload, settings.seconds))
+    const { cpuMs, ...cores } = used()
+    return {
+      ...deliveries(delivered, cpuMs),
+      p50Ms: delivered.p50Us / 1000,
+      p99Ms: delivered.p99Us / 1000,
+      p999Ms: delivered.p999Us / 1000,
+      rssMb: server.rssKb() / 1024,
+      ...cores,
+    }
+  })
+}
+
+async function measureConnect(bench: Bench): Promise<FanOut> {
+  const { server, workload, settings } = bench
+  const { readers } = workload
+  await settled(server)
+  const rssBefore = server.rssKb()
+  return withLoad(optionsOf(bench), async (load) => {
+    const used = watch(server)
+    const { seconds, busy } = await load.connect()
+    const { cpuMs, ...cores } = used()
+    await settled(server)
+    const idle = watch(server)
+    await sleep(settings.idleSeconds * 1000)
+    const rssKb = server.rssKb()
+    return {
+      seconds,
+      connectsPerSecond: readers / seconds,
+      cpuUsPerConnect: (cpuMs * 1000) / readers,
+      kbPerReader: (rssKb - rssBefore) / readers,
+      idleCore: idle().cpuMs / (settings.idleSeconds * 1000),
+      rssMb: rssKb / 1024,
+      loadBusy: busy,
+      ...cores,
+      faults: 0,
+    }
+  })
+}
+
+async function measureCatchUp(bench: Bench, history: number): Promise<FanOut> {
+  const { server, peer } = bench
+  const turns = { turns: history / MESSAGES_OF_TURN, messages: MESSAGES_OF_TURN, intervalMs: 1 }
+  await withLoad({ ...optionsOf(bench), readers: 0 }, (load) => load.publish(turns))
+  const options = { ...optionsOf(bench), get: peer.paths.all, history }
+  await readAll({ ...options, readers: WARM_UP_READERS })
+  await settled(server)
+  const used = watch(server)
+  const delivered = await readAll(options)
+  const { cpuMs, ...cores } = used()
+  const { seconds } = delivered
+  return { ...deliveries(delivered, cpuMs), seconds, rssMb: server.rssKb() / 1024, ...cores }
+}
+
+function readAll(options: LoadOptions): Promise<Delivered> {
+  return withLoad(options, async (load) => {
+    await load.connect()
+    return load.receive()
+  })
+}
+
+function deliveries(
+  delivered: Delivered,
+  cpuMs: number,
+): Pick<FanOut, 'deliveriesPerSecond' | 'cpuUsPerDelivery' | 'serverBusy' | 'loadBusy' | 'faults'> {
+  const { missing, duplicates, malformed, closed, refused } = delivered
+  return {
+    deliveriesPerSecond: delivered.deliveries / delivered.seconds,
+    cpuUsPerDelivery: (cpuMs * 1000) / delivered.deliveries,
+    serverBusy: cpuMs / (delivered.seconds * 1000),
+    loadBusy: delivered.busy,
+    faults: missing + duplicates + malformed + closed + refused,
+  }
+}
+
+function optionsOf({ peer, workload, settings, server }: Bench): LoadOptions {
+  const isPoll = workload.kind === 'live' && workload.transport === 'long-poll'
+  return {
+    port: Number(new URL(server.url).port),
+    readers: workload.readers,
+    streams: workload.streams,
+    get: (isPoll ? peer.paths.poll : undefined) ?? peer.paths.live,
+    post: peer.paths.post,
+    type: mediaType(peer),
+    poll: isPoll ? 1 : 0,
+    json: peer.posts === 'json' ? 1 : 0,
+    bytes: settings.bytes,
+    history: 0,
+    inFlight: settings.inFlight,
+    publishers: Math.min(PUBLISHERS, workload.streams),
+  }
+}
+
+type Use = Pick<FanOut, 'loadCore' | 'others'> & { readonly cpuMs: number }
+
+/** What is used of the cores from now on. */
+function watch(server: Server): () => Use {
+  const [begunAt, before] = [performance.now(), server.cpuMs()]
+  const [serverCore, loadCore] = [watchCore(SERVER_CORE), watchCore(LOAD_CORE)]
+  return () => {
+    const cpuMs = server.cpuMs() - before
+    const others = serverCore() - cpuMs / (performance.now() - begunAt)
+    return { cpuMs, others, loadCore: loadCore() }
+  }
+}
+
+/** Waits until the server has done what it was asked; one that never rests is measured as it is. */
+async function settled(server: Server): Promise<void> {
+  const deadline = performance.now() + SETTLE_MS
+  while (performance.now() < deadline) {
+    const before = server.cpuMs()
+    await sleep(QUIET_WINDOW_MS)
+    if (server.cpuMs() - before <= QUIET * QUIET_WINDOW_MS) return
+  }
+}
