@@ -10,35 +10,40 @@ export class ByteBudget {
 
   /** An empty share, which is to be grown before the bytes are there. */
   open(): Share {
-    return new Share((bytes) => {
-      if (bytes > this.#left) return new OverloadedError('too many bytes wait for the log')
-      this.#left -= bytes
-      return undefined
-    })
+    return new Share(this)
+  }
+
+  /** Takes as many bytes, or gives back when negative; false when there is not as much left. */
+  take(bytes: number): boolean {
+    if (bytes > this.#left) return false
+    this.#left -= bytes
+    return true
   }
 }
 
 export class Share {
-  readonly #take: (bytes: number) => OverloadedError | undefined
+  readonly #budget: ByteBudget
   #bytes = 0
   #isOpen = true
 
-  constructor(take: (bytes: number) => OverloadedError | undefined) {
-    this.#take = take
+  constructor(budget: ByteBudget) {
+    this.#budget = budget
   }
 
   /** Makes it so large, unless it is already. Where there is not as much left it stays as it is. */
   growTo(bytes: number): OverloadedError | undefined {
     if (!this.#isOpen || bytes <= this.#bytes) return undefined
-    const refusal = this.#take(bytes - this.#bytes)
-    if (refusal === undefined) this.#bytes = bytes
-    return refusal
+    if (!this.#budget.take(bytes - this.#bytes)) {
+      return new OverloadedError('too many bytes wait for the log')
+    }
+    this.#bytes = bytes
+    return undefined
   }
 
   /** Gives all of it back, once. */
   close(): void {
     if (!this.#isOpen) return
     this.#isOpen = false
-    this.#take(-this.#bytes)
+    this.#budget.take(-this.#bytes)
   }
 }

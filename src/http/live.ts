@@ -183,10 +183,10 @@ function toHubStream(view: StreamView): HubStream {
   }
 }
 
-function logEnd(request: FastifyRequest, reason: DisconnectReason, err: unknown): void {
-  if (reason === 'failed') request.log.error({ reason, err }, 'sse reader ended')
-  else if (reason === 'read_failed') request.log.warn({ reason, err }, 'sse reader ended')
-  else request.log.debug({ reason }, 'sse reader ended')
+function logEnd({ log, id: reqId }: FastifyRequest, reason: DisconnectReason, err: unknown): void {
+  if (reason === 'failed') log.error({ reqId, reason, err }, 'sse reader ended')
+  else if (reason === 'read_failed') log.warn({ reqId, reason, err }, 'sse reader ended')
+  else log.debug({ reqId, reason }, 'sse reader ended')
 }
 
 function definedHeaders(reply: FastifyReply): Record<string, string | number | string[]> {

@@ -1,16 +1,7 @@
 /** One request body into memory, within bounds. */
-import type { Clock } from '../clock.ts'
 import { RequestError } from '../errors.ts'
 import type { Share } from './byte-budget.ts'
-
-/** How slow a client may be: a body on a slow line takes its time, one that stands still does not. */
-export type Pace = {
-  readonly clock: Clock
-  /** Every body has as long, in ms. */
-  readonly timeoutMs: number
-  /** And a second more for as many bytes that have come. */
-  readonly bytesPerSecond: number
-}
+import type { Pace, Paced } from './pace.ts'
 
 export type BodyBounds = {
   readonly share: Share
@@ -31,60 +22,76 @@ export type BodyDone = (error: Error | null, body?: Buffer) => void
  */
 export function receiveBody(
   stream: NodeJS.ReadableStream,
-  { share, length, limit, pace }: BodyBounds,
+  bounds: BodyBounds,
   done: BodyDone,
 ): void {
-  const chunks: Buffer[] = []
-  let received = 0
-  // What comes of the stream later is no news: a client may go while its append waits for the log.
-  const leave = (): void => {
-    cancel()
-    stream.off('data', onData).off('end', onEnd).off('error', onBroken)
-  }
-  const fail = (error: Error): void => {
-    leave()
-    done(error)
-  }
-  const admit = (bytes: number): boolean => {
-    const refusal = bytes > limit ? tooLarge() : share.growTo(bytes)
-    if (refusal !== undefined) fail(refusal)
-    return refusal === undefined
-  }
-  const onData = (chunk: Buffer): void => {
-    received += chunk.length
-    if (admit(received)) chunks.push(chunk)
-  }
-  const onEnd = (): void => {
-    leave()
-    // A copy always: the chunks are parts of larger buffers.
-    done(null, Buffer.concat(chunks, received))
-  }
-  const onBroken = (): void => fail(new RequestError('bad_request', 'the body broke off'))
-  const cancel = keepPace(pace, { received: () => received, onLate: () => fail(late()) })
-  if (!Number.isNaN(length) && !admit(length)) return
-  stream.on('data', onData).on('end', onEnd).on('error', onBroken)
+  new Body(stream, bounds, done).begin()
 }
 
-type Watched = { readonly received: () => number; readonly onLate: () => void }
+class Body implements Paced {
+  readonly #stream: NodeJS.ReadableStream
+  readonly #bounds: BodyBounds
+  readonly #done: BodyDone
+  readonly #chunks: Buffer[] = []
+  received = 0
 
-/** Calls `onLate` when the time is over that was given and earned. Returns what ends the watch. */
-function keepPace({ clock, timeoutMs, bytesPerSecond }: Pace, watched: Watched): () => void {
-  let counted = 0
-  const check = (): void => {
-    const received = watched.received()
-    const earnedMs = ((received - counted) / bytesPerSecond) * 1000
-    counted = received
-    if (earnedMs === 0) watched.onLate()
-    else cancel = clock.after(earnedMs, check)
+  constructor(stream: NodeJS.ReadableStream, bounds: BodyBounds, done: BodyDone) {
+    this.#stream = stream
+    this.#bounds = bounds
+    this.#done = done
   }
-  let cancel = clock.after(timeoutMs, check)
-  return () => cancel()
+
+  begin(): void {
+    const { length, pace } = this.#bounds
+    if (!Number.isNaN(length) && !this.#admit(length)) return
+    pace.watch(this)
+    this.#stream.on('data', this.#onData).on('end', this.#onEnd).on('error', this.#onBroken)
+  }
+
+  late(): void {
+    this.#fail(new RequestError('request_timeout', 'the body came too slowly'))
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.received += chunk.length
+    if (this.#admit(this.received)) this.#chunks.push(chunk)
+  }
+
+  readonly #onEnd = (): void => {
+    this.#leave()
+    this.#done(null, joined(this.#chunks, this.received))
+  }
+
+  readonly #onBroken = (): void => {
+    this.#fail(new RequestError('bad_request', 'the body broke off'))
+  }
+
+  #admit(bytes: number): boolean {
+    const { limit, share } = this.#bounds
+    const refusal = bytes > limit ? tooLarge() : share.growTo(bytes)
+    if (refusal !== undefined) this.#fail(refusal)
+    return refusal === undefined
+  }
+
+  #fail(error: Error): void {
+    this.#leave()
+    this.#done(error)
+  }
+
+  /** What comes of the stream later is no news: a client may go while its append waits for the log. */
+  #leave(): void {
+    this.#bounds.pace.forget(this)
+    this.#stream.off('data', this.#onData).off('end', this.#onEnd).off('error', this.#onBroken)
+  }
+}
+
+/** A part of a much larger buffer is copied: it would keep all of that in memory. */
+function joined(chunks: readonly Buffer[], length: number): Buffer {
+  const [first] = chunks
+  const isWhole = chunks.length === 1 && first !== undefined && first.buffer.byteLength < 2 * length
+  return isWhole ? first : Buffer.concat(chunks, length)
 }
 
 function tooLarge(): RequestError {
   return new RequestError('payload_too_large', 'the body is larger than this server takes')
-}
-
-function late(): RequestError {
-  return new RequestError('request_timeout', 'the body came too slowly')
 }

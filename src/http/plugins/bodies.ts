@@ -8,7 +8,8 @@ import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ByteBudget, Share } from '../byte-budget.ts'
 import { receiveBody } from '../receive-body.ts'
-import type { BodyDone, Pace } from '../receive-body.ts'
+import type { BodyDone } from '../receive-body.ts'
+import type { Pace } from '../pace.ts'
 
 export type BodyOptions = {
   /** For the bodies of all requests together. */
@@ -16,19 +17,25 @@ export type BodyOptions = {
   readonly pace: Pace
 }
 
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** What its body takes of the budget, if it has one. */
+    bodyShare: Share | undefined
+  }
+}
+
 /** Receives every body as bytes, of whatever type; routes bound the size of one. */
 export function registerBodies(app: FastifyInstance, { budget, pace }: BodyOptions): void {
-  const shares = new WeakMap<FastifyRequest, Share>()
+  app.decorateRequest('bodyShare', undefined)
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (request: FastifyRequest, raw: IncomingMessage, done: BodyDone) => {
-    const share = budget.open()
-    shares.set(request, share)
+    const share = (request.bodyShare = budget.open())
     const length = Number(request.headers['content-length'] ?? NaN)
     const limit = request.routeOptions.bodyLimit
     receiveBody(raw, { share, length, limit, pace }, done)
   })
   app.addHook('onSend', (request, _reply, _payload, done) => {
-    shares.get(request)?.close()
+    request.bodyShare?.close()
     done()
   })
 }

@@ -27,7 +27,7 @@ const responses = new WeakMap<Connection, ServerResponse>()
 export function registerErrors(app: FastifyInstance, clock: Clock): void {
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const known = toGatewayError(error)
-    if (known === undefined) request.log.error({ err: error }, 'request failed')
+    if (known === undefined) request.log.error({ reqId: request.id, err: error }, 'request failed')
     else noteFailure(request, known)
     send(reply, known === undefined ? internalProblem() : toProblem(known, clock.random()))
   })

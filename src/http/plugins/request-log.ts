@@ -32,6 +32,7 @@ export function logWhenOver(request: FastifyRequest, reply: FastifyReply): void 
     const failure = failures.get(request)
     request.log.info(
       {
+        reqId: request.id,
         method: request.method,
         path: pathOf(request),
         live: liveOf(request.query),

@@ -1,6 +1,7 @@
 import { PassThrough } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import { ByteBudget } from '../../../src/http/byte-budget.ts'
+import { Pace } from '../../../src/http/pace.ts'
 import { receiveBody } from '../../../src/http/receive-body.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
 
@@ -11,7 +12,7 @@ const SECOND = 100
 function receiving({ length = NaN, limit = 10_000, budget = 10_000 } = {}) {
   const clock = new ManualClock()
   const stream = new PassThrough()
-  const pace = { clock, timeoutMs: TIMEOUT_MS, bytesPerSecond: SECOND }
+  const pace = new Pace({ clock, timeoutMs: TIMEOUT_MS, bytesPerSecond: SECOND })
   const share = new ByteBudget(budget).open()
   const body = new Promise<Buffer>((resolve, reject) => {
     receiveBody(stream, { share, length, limit, pace }, (error, bytes) => {
@@ -34,11 +35,12 @@ function receiving({ length = NaN, limit = 10_000, budget = 10_000 } = {}) {
 const refusal = (code: string): unknown => expect.objectContaining({ code })
 
 describe('receiveBody', () => {
-  test('gives the bytes of all chunks, and leaves no timer', async () => {
+  test('gives the bytes of all chunks, and leaves no timer after its time', async () => {
     const { clock, stream, send, body } = receiving({ length: 4 })
     await send('ab')
     stream.end('cd')
     expect(String(await body)).toBe('abcd')
+    await clock.advanceAsync(TIMEOUT_MS)
     expect(clock.timers).toBe(0)
     expect(['data', 'end', 'error'].map((event) => stream.listenerCount(event))).toEqual([0, 0, 0])
   })
@@ -52,6 +54,7 @@ describe('receiveBody', () => {
     const { clock, send, outcome } = receiving(options)
     await send('ab')
     expect(outcome()).toEqual(refusal(code))
+    await clock.advanceAsync(TIMEOUT_MS)
     expect(clock.timers).toBe(0)
   })
 
@@ -60,6 +63,7 @@ describe('receiveBody', () => {
     await send('ab')
     stream.destroy(new Error('aborted'))
     await expect(body).rejects.toEqual(refusal('bad_request'))
+    await clock.advanceAsync(TIMEOUT_MS)
     expect(clock.timers).toBe(0)
   })
 
