@@ -13,6 +13,7 @@ import { FULL, number, rounded } from './support/figures.ts'
 import { measure, medians } from './support/measurement.ts'
 import type { Measurement, Round } from './support/measurement.ts'
 import {
+  BOTH_CORES,
   exitOnSignals,
   pinThisProcess,
   runPinned,
@@ -25,7 +26,7 @@ const PRODUCERS = (process.env['PRODUCERS'] ?? '100,400').split(',').map(Number)
 const ROUNDS = number('ROUNDS', 3)
 const SETTINGS = {
   bytes: number('BYTES', 200),
-  warmUpMs: number('WARM_UP_SECONDS', 3) * 1000,
+  warmUpMs: number('WARM_UP_SECONDS', 6) * 1000,
   measureMs: number('SECONDS', 4) * 1000,
 }
 /** Rows whose name holds this text; all by default. The yardstick is always there. */
@@ -39,7 +40,9 @@ pinThisProcess()
 const directory = await mkdtemp(join(tmpdir(), 'ds-bench-'))
 const s2 = await startS2Lite()
 
-const onS2 = (): Promise<Server> => startGateway({ S2_ENDPOINT: s2.url })
+const onS2 = (cores?: string): Promise<Server> =>
+  startGateway({ S2_ENDPOINT: s2.url }, cores === undefined ? {} : { cores })
+const three = (cores?: string): readonly Promise<Server>[] => [1, 2, 3].map(() => onS2(cores))
 
 const rows: readonly Row[] = [
   {
@@ -59,8 +62,12 @@ const rows: readonly Row[] = [
     run: (round) => measureFresh([onS2()], { ...round, batches }),
   },
   {
-    name: 'three gateways, s2-lite in memory',
-    run: (round) => measureFresh([onS2(), onS2(), onS2()], { ...round, batches }),
+    name: 'three gateways on one core, s2-lite in memory',
+    run: (round) => measureFresh(three(), { ...round, batches }),
+  },
+  {
+    name: 'three gateways on both cores, s2-lite in memory',
+    run: (round) => measureFresh(three(BOTH_CORES), { ...round, batches }),
   },
   { name: 'SDK append session, s2-lite in memory', run: measureSession },
 ]

@@ -28,7 +28,12 @@ export type Start = {
   readonly env?: Readonly<Record<string, string>>
   /** Where it will answer; without it, the first URL that it prints. */
   readonly url?: string
+  /** As `taskset` has them; the servers' one by default. */
+  readonly cores?: string
 }
+
+/** For servers that would each have a machine of their own. */
+export const BOTH_CORES = `${SERVER_CORE},${LOAD_CORE}`
 
 /** Keeps this process, and what it starts from now on, off the core of the servers. */
 export function pinThisProcess(): void {
@@ -40,12 +45,12 @@ export function exitOnSignals(): void {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
 }
 
-/** Starts a command on the servers' core and resolves once it listens. */
+/** Starts a command and resolves once it listens. */
 export async function startServer(
   command: readonly string[],
-  { env = {}, url }: Start = {},
+  { env = {}, url, cores = String(SERVER_CORE) }: Start = {},
 ): Promise<Server> {
-  const child = spawnPinned(command, env)
+  const child = spawnPinned(command, env, cores)
   const exited = once(child, 'exit')
   const listening = url === undefined ? printedUrl(child) : answering(url)
   const ended = exited.then(() => Promise.reject(new Error(`it ended: ${command.join(' ')}`)))
@@ -73,7 +78,7 @@ export function script(file: string, ...args: readonly string[]): readonly strin
 
 /** Runs a command on the servers' core and resolves with what it printed. */
 export async function runPinned(command: readonly string[]): Promise<string> {
-  const child = spawnPinned(command, {})
+  const child = spawnPinned(command, {}, String(SERVER_CORE))
   let printed = ''
   child.stdout?.on('data', (chunk: Buffer) => (printed += chunk.toString()))
   const [code] = (await once(child, 'close')) as [number | null]
@@ -98,8 +103,9 @@ export function pathOf(file: string): string {
 function spawnPinned(
   command: readonly string[],
   env: Readonly<Record<string, string>>,
+  cores: string,
 ): ChildProcess {
-  const child = spawn('taskset', ['-c', String(SERVER_CORE), ...command], {
+  const child = spawn('taskset', ['-c', cores, ...command], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
