@@ -85,6 +85,8 @@ export class Journal<Life> {
   /** Whether commands did not fit in the latest batch. */
   #hasMore = false
   #isPumping = false
+  /** When the latest command came. */
+  #usedAt = -Infinity
   /** What was gone through since others had a turn. */
   #judgedBytes = 0
 
@@ -96,7 +98,7 @@ export class Journal<Life> {
     this.#rules = rules
     this.#options = options
     this.#turns = new Turns(options.clock, options.gatewayId)
-    this.#news = new News(this, { ...options, isWanted: () => this.#turns.isContended })
+    this.#news = new News(this, { ...options, isWanted: () => this.#wantsNews })
     const onBatch = (operation: string, timestamp: number): void => {
       this.#turns.saw(writerOf(operation), timestamp)
       this.#groups.saw(operation)
@@ -147,6 +149,7 @@ export class Journal<Life> {
    * @throws AppendOutcomeUnknownError the command's records may or may not be stored
    */
   execute<Answer>(command: Command<Life, Answer>, bytes = 0): Promise<Answer> {
+    this.#usedAt = this.#options.clock.now()
     const answer = this.#queue.push(command, bytes)
     void this.#pump()
     return answer
@@ -160,6 +163,14 @@ export class Journal<Life> {
     const run = this.execute(command).finally(() => this.#tasks.delete(task))
     this.#tasks.set(task, run)
     return run
+  }
+
+  /** Rivals may write for ever: who has nothing to write himself need not hear of it. */
+  get #wantsNews(): boolean {
+    const { clock, commandTimeoutMs } = this.#options
+    // Whatever came before that has been answered.
+    const isUsed = Math.abs(clock.now() - this.#usedAt) <= commandTimeoutMs
+    return isUsed && this.#turns.isContended
   }
 
   async #pump(): Promise<void> {
