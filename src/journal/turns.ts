@@ -144,6 +144,8 @@ export class Turns {
     const pauseMs = PAUSE * this.#appendMs
     // Whoever had nothing to write for as long has let others go first already.
     if (now - this.#endedAt >= pauseMs + rivals * TURN * this.#appendMs) this.#busySince = now
+    // The clock was set back: the streak would be as much longer.
+    if (this.#busySince > now + pauseMs) this.#busySince = now
     if (now - this.#busySince < LONGEST_STREAK * (rivals + 1) * this.#appendMs) return 0
     this.#busySince = now + pauseMs
     return pauseMs

@@ -224,6 +224,13 @@ describe('Turns', () => {
     expect(turns.takePause()).toBeGreaterThanOrEqual(0)
   })
 
+  test('end a streak also after the clock was set back', () => {
+    const writer = lone()
+    win(writer, 100)
+    writer.clock.set(writer.clock.now() - 3_600_000)
+    expect(win(writer, 10 * STREAK)).toBeGreaterThanOrEqual(8)
+  })
+
   test('reckon with nobody once the last conflict is long over', () => {
     const writer = lone()
     writer.turns.lost()
