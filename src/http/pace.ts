@@ -27,20 +27,32 @@ export class Pace {
   /** When the timer goes off, and what cancels it. */
   #wakesAt = Infinity
   #cancelTimer = (): void => undefined
+  /** What the clock said last. */
+  #latest = -Infinity
 
   constructor(options: PaceOptions) {
     this.#options = options
   }
 
   watch(body: Paced): void {
-    const { clock, timeoutMs } = this.#options
-    const dueAt = clock.now() + timeoutMs
+    const dueAt = this.#now() + this.#options.timeoutMs
     this.#watches.set(body, { dueAt, counted: 0 })
     if (dueAt < this.#wakesAt) this.#wakeAt(dueAt)
   }
 
   forget(body: Paced): void {
     this.#watches.delete(body)
+  }
+
+  /** The time. Nobody has longer because the clock was set back. */
+  #now(): number {
+    const now = this.#options.clock.now()
+    const back = this.#latest - now
+    this.#latest = now
+    if (back <= 0) return now
+    for (const watch of this.#watches.values()) watch.dueAt -= back
+    if (this.#wakesAt < Infinity) this.#wakeAt(this.#wakesAt - back)
+    return now
   }
 
   #wakeAt(at: number): void {
@@ -54,8 +66,8 @@ export class Pace {
   }
 
   #check(): void {
-    const { clock, bytesPerSecond } = this.#options
-    const now = clock.now()
+    const { bytesPerSecond } = this.#options
+    const now = this.#now()
     let nextAt = Infinity
     for (const [body, watch] of this.#watches) {
       if (watch.dueAt <= now) {

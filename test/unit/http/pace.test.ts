@@ -61,3 +61,13 @@ test('one that is there is not looked at', async () => {
   expect(late).toEqual([])
   expect(clock.timers).toBe(0)
 })
+
+test('none has longer because the clock was set back', async () => {
+  const { clock, late, body } = watching()
+  body('a')
+  await clock.advanceAsync(400)
+  clock.set(clock.now() - 3_600_000)
+  body('b')
+  await clock.advanceAsync(TIMEOUT_MS)
+  expect(late).toEqual(['a', 'b'])
+})
