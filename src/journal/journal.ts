@@ -343,10 +343,11 @@ export class Journal<Life> {
   async #lost(loads: readonly Load<Life>[], loss: Loss): Promise<void> {
     const items = loads.flatMap((load) => load.items)
     this.#ahead = undefined
+    // It is certain that nothing was written, also to those that time out before it is known why.
+    if (loss.kind !== 'failed') this.#queue.takeBack(items)
     try {
       await this.#recovery.learn(loads[0]?.batch, loss)
       if (loss.kind === 'conflict') this.#countInterruption(loads[0])
-      this.#queue.takeBack(items)
     } catch (error) {
       for (const item of items) item.fail(error)
       for (const item of loads.flatMap((load) => load.blocked)) item.fail(certain(error))

@@ -295,6 +295,32 @@ describe('Journal out of time', () => {
   })
 })
 
+describe('Journal after a conflict', () => {
+  test('knows that nothing was written, also while it can not learn why', async () => {
+    const clock = new ManualClock()
+    const inner = await fresh()
+    const { pass, open, arrival } = gate()
+    const network = { isUp: true }
+    const read: DurableLog['read'] = async (...args) => {
+      if (!network.isUp) await pass()
+      return inner.read(...args)
+    }
+    const stream = gateway(spied(inner, { read }).log, clock)
+    await stream.refresh()
+    await appendRaw(inner, [foreign('direct')], 'o:i1')
+    network.isUp = false
+    const late = stream.execute(say('x'))
+    late.catch(() => undefined)
+    await clock.advanceAsync(TIMEOUT_MS / 2)
+    await arrival
+    await clock.advanceAsync(TIMEOUT_MS / 2)
+    await expect(late).rejects.toBeInstanceOf(LogUnavailableError)
+    open()
+    expect(await clock.runUntil(stream.execute(say('y')))).toMatchObject({ kind: 'appended' })
+    expect(await stored(inner)).toEqual(['y'])
+  })
+})
+
 describe('Journal with a group that is not ended', () => {
   const LEASE_MS = 500
   const LARGE = 'x'.repeat(3_000_000)
