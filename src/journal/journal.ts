@@ -25,6 +25,7 @@ import { Flight } from './flight.ts'
 import type { Load, Loss } from './flight.ts'
 import { composeAbort } from './group.ts'
 import { KnownState } from './known-state.ts'
+import type { Sightings } from './lease.ts'
 import { lockToken } from './lock.ts'
 import type { Lock } from './lock.ts'
 import { News } from './news.ts'
@@ -45,6 +46,8 @@ export type JournalOptions = {
   readonly lockLeaseMs?: number
   /** For the groups that are being made, of all logs: no bound when left out. */
   readonly groupSlots?: Slots
+  /** When the open groups of all logs were seen to get on: this log's own when left out. */
+  readonly sightings?: Sightings
 }
 
 /** What is gone through to judge commands before everybody else has a turn: two batches' worth. */
@@ -107,8 +110,8 @@ export class Journal<Life> {
     this.#groupSlots = options.groupSlots ?? new Slots(1)
     this.#state = new KnownState({ log, name, rules, onBatch })
     this.#queue = new CommandQueue(clock, options.commandTimeoutMs)
-    const { gatewayId: owner, lockLeaseMs: leaseMs } = options
-    this.#groups = new OwnGroups({ clock, owner, leaseMs, isShared: log.isShared })
+    const { gatewayId: owner, lockLeaseMs: leaseMs, sightings } = options
+    this.#groups = new OwnGroups({ clock, owner, leaseMs, isShared: log.isShared, sightings })
     const { state, turns, news } = { state: this.#state, turns: this.#turns, news: this.#news }
     this.#recovery = new Recovery({ log, name, clock, state, turns, news })
     this.#flight = new Flight<Life>({

@@ -3,6 +3,7 @@ import { backoffMs, sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import type { Command } from './command.ts'
 import { Lease } from './lease.ts'
+import type { Sightings } from './lease.ts'
 import type { Lock } from './lock.ts'
 
 /** Longer than an append that has to be tried again, shorter than a command may wait. */
@@ -20,6 +21,8 @@ export type OwnGroupsOptions = {
   readonly owner: string
   /** How long a group of another gateway is waited for that does not get on, in ms. */
   readonly leaseMs?: number | undefined
+  /** Of the gateway; its own when left out. */
+  readonly sightings?: Sightings | undefined
   /** Whether others may have the log open. */
   readonly isShared: boolean
 }
@@ -33,9 +36,9 @@ export class OwnGroups {
   readonly #open = new Set<string>()
 
   constructor(options: OwnGroupsOptions) {
-    const { clock, leaseMs = LOCK_LEASE_MS } = options
+    const { clock, leaseMs = LOCK_LEASE_MS, sightings } = options
     this.#options = options
-    this.#lease = new Lease(clock, leaseMs)
+    this.#lease = new Lease(clock, leaseMs, sightings)
   }
 
   begun(group: string): void {

@@ -8,6 +8,7 @@ import { randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../clock.ts'
 import { StreamGoneError, StreamRetainedError, invariant } from '../errors.ts'
+import { Sightings } from '../journal/lease.ts'
 import { Slots } from '../journal/slots.ts'
 import type { DurableLog } from '../log/log.ts'
 import { DEFAULT_CONTENT_TYPE } from '../protocol/content-type.ts'
@@ -64,6 +65,7 @@ export class StreamService {
   readonly #forks: Forks
   readonly #watch: StreamWatch
   readonly #groupSlots = new Slots(LARGE_APPENDS)
+  readonly #sightings = new Sightings()
 
   constructor(options: StreamServiceOptions) {
     this.#options = options
@@ -240,8 +242,8 @@ export class StreamService {
     const open = this.#streams.get(name)
     if (open !== undefined) return open
     const { log, clock, commandTimeoutMs, lockLeaseMs, gatewayId } = this.#options
-    const groupSlots = this.#groupSlots
-    const options = { log, clock, commandTimeoutMs, lockLeaseMs, gatewayId, groupSlots }
+    const shared = { groupSlots: this.#groupSlots, sightings: this.#sightings }
+    const options = { log, clock, commandTimeoutMs, lockLeaseMs, gatewayId, ...shared }
     const stream = new StreamLog(name, options)
     this.#streams.set(name, stream)
     return stream
