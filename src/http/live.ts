@@ -54,8 +54,19 @@ export class LiveReads {
     read: ReadRequest,
     response: ServerResponse,
   ): Promise<LongPollResult> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#poll(await this.#attach(name, read.offset), read, response)
+      } catch (error) {
+        // Deleted for good, kept for its forks, or there anew: another look says which.
+        const isLost = error instanceof StreamNotFoundError && attempt < MAX_ATTACH_ATTEMPTS
+        if (!isLost) throw error
+      }
+    }
+  }
+
+  #poll(place: Attached, read: ReadRequest, response: ServerResponse): Promise<LongPollResult> {
     const { clock, longPollTimeoutMs } = this.#options
-    const place = await this.#attach(name, read.offset)
     const subscriber = new LongPollSubscriber(place, {
       clock,
       cursor: read.cursor,
@@ -65,13 +76,7 @@ export class LiveReads {
     // A request's own `close` may come as soon as its body was read.
     if (response.destroyed) subscriber.abandon()
     else response.once('close', () => subscriber.abandon())
-    return subscriber.result.catch((error: unknown) => this.#explain(name, error))
-  }
-
-  /** What became of a stream that a reader lost: deleted for good, or kept for its forks. */
-  async #explain(name: string, error: unknown): Promise<never> {
-    if (error instanceof StreamNotFoundError) await this.#options.streams.describe(name)
-    throw error
+    return subscriber.result
   }
 
   /**

@@ -3,6 +3,7 @@ import http from 'node:http'
 import type { Socket } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
 import { openEmbeddedLog } from '../../src/log/embedded-log.ts'
+import type { DurableLog } from '../../src/log/log.ts'
 import { call } from '../support/http-calls.ts'
 import { startGateway } from '../support/gateway.ts'
 import type { TestGateway } from '../support/gateway.ts'
@@ -26,6 +27,11 @@ async function start(env: Record<string, string> = {}) {
   const append = (body: string, headers = {}) =>
     call(url, { method: 'POST', headers: { ...TEXT, ...headers }, body })
   return { gateway, url, append }
+}
+
+function bound(target: DurableLog, property: string | symbol): unknown {
+  const value: unknown = Reflect.get(target, property)
+  return typeof value === 'function' ? value.bind(target) : value
 }
 
 /** Resolves once so many readers wait on the stream's hub. */
@@ -113,6 +119,40 @@ describe('a long-poll', () => {
     await parked(gateway, 1)
     await call(url, { method: 'DELETE' })
     expect((await waiting).status).toBe(404)
+  })
+
+  test('learns that its offset is gone when its stream was deleted and is there anew', async () => {
+    const inner = await openEmbeddedLog({ location: { kind: 'memory' } })
+    const news: (() => void)[] = []
+    // What is written elsewhere is heard of late.
+    const late = new Proxy(inner, {
+      get(target, property) {
+        if (property !== 'openReadSession') return bound(target, property)
+        return ((stream, from, handlers) =>
+          target.openReadSession(stream, from, {
+            ...handlers,
+            onRecords: (records) => void news.push(() => handlers.onRecords(records)),
+            onCaughtUp: (tail) => void news.push(() => handlers.onCaughtUp(tail)),
+          })) satisfies DurableLog['openReadSession']
+      },
+    })
+    const gateway = await startGateway({ log: late })
+    const elsewhere = await startGateway({ log: inner })
+    cleanups.push(async () => {
+      await Promise.all([gateway.shutdown(), elsewhere.shutdown()])
+      await inner.close()
+    })
+    await call(elsewhere.stream('s'), { method: 'PUT', headers: TEXT, body: 'x' })
+    const { headers } = await call(elsewhere.stream('s'), { method: 'HEAD' })
+    const offset = String(headers['stream-next-offset'])
+    const waiting = call(`${gateway.stream('s')}?offset=${offset}&live=long-poll`)
+    await parked(gateway, 1)
+    await call(elsewhere.stream('s'), { method: 'DELETE' })
+    await call(elsewhere.stream('s'), { method: 'PUT', headers: TEXT, body: 'y' })
+    const telling = setInterval(() => news.shift()?.(), 1)
+    const { status, body } = await waiting
+    clearInterval(telling)
+    expect([status, JSON.parse(body)]).toMatchObject([410, { code: 'offset_gone' }])
   })
 
   test('leaves nothing behind when its client goes away', async () => {
