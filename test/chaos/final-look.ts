@@ -53,7 +53,12 @@ async function isStill(
   const { outcome } = await read(client, { mode: 'head', from: 'now' }, 0)
   const isSame = ({ next, closed }: FinalView): boolean =>
     outcome.kind === 'ok' && outcome.next === next && outcome.closed === closed
-  return views[0] !== undefined && isSame(views[0])
+  return views[0] !== undefined && isSame(views[0]) && !views.some(hasWritten)
+}
+
+/** What a producer sent before the stream's last deletion is new to the stream that came after. */
+function hasWritten({ producers }: FinalView): boolean {
+  return Object.values(producers).some((answer) => answer.startsWith('200'))
 }
 
 async function viewOf(

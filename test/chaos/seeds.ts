@@ -4,7 +4,7 @@ import { randomInt } from 'node:crypto'
 type Seed = { readonly seed: number; readonly name: string }
 
 /** For every run. One that has found something gets the name of what it found. */
-const FIXED: readonly Seed[] = [1, 2, 4, 8, 45].map((seed) => ({ seed, name: 'as ever' }))
+const FIXED: readonly Seed[] = [1, 2, 4, 8, 45, 52, 57].map((seed) => ({ seed, name: 'as ever' }))
 
 /** Room for seeds that people type. */
 const MAX_SEED = 1_000_000
