@@ -8,12 +8,7 @@
  */
 import { breathe, sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
-import {
-  AppendInterruptedError,
-  AppendOutcomeUnknownError,
-  LogUnavailableError,
-  invariant,
-} from '../errors.ts'
+import { AppendInterruptedError, invariant } from '../errors.ts'
 import { LOG_LIMITS, placed } from '../log/log.ts'
 import type { AppendBatch, DurableLog, LogRecord } from '../log/log.ts'
 import { CommandQueue } from './command-queue.ts'
@@ -29,8 +24,9 @@ import type { Sightings } from './lease.ts'
 import { lockToken } from './lock.ts'
 import type { Lock } from './lock.ts'
 import { News } from './news.ts'
+import { longestOperation, nextOperation, writerOf } from './operations.ts'
 import { OwnGroups } from './own-groups.ts'
-import { Recovery } from './recovery.ts'
+import { Recovery, certain } from './recovery.ts'
 import { Slots } from './slots.ts'
 import type { LogState, Rules } from './state.ts'
 import { Turns } from './turns.ts'
@@ -65,8 +61,6 @@ type GroupPlan<Life> = Pick<Load<Life>, 'items' | 'decisions'> & {
   readonly leaveSlot: () => void
 }
 
-let operations = 0
-
 export class Journal<Life> {
   /** The log's name of the stream that holds the records. */
   readonly name: string
@@ -94,7 +88,7 @@ export class Journal<Life> {
   #judgedBytes = 0
 
   constructor(name: string, rules: Rules<Life>, options: JournalOptions) {
-    const longest = lockToken(operationId(options.gatewayId, Number.MAX_SAFE_INTEGER))
+    const longest = lockToken(longestOperation(options.gatewayId))
     const fits = Buffer.byteLength(longest) <= LOG_LIMITS.maxTokenBytes
     invariant(fits, 'the id of a gateway leaves room for the rest of a fencing token')
     this.name = name
@@ -393,25 +387,6 @@ export class Journal<Life> {
 
 function writes<Life>({ batch, group }: Plan<Life>): boolean {
   return batch !== undefined || group !== undefined
-}
-
-function nextOperation(gatewayId: string): string {
-  operations += 1
-  return operationId(gatewayId, operations)
-}
-
-function operationId(gatewayId: string, count: number): string {
-  return `${gatewayId}-${count.toString(36)}`
-}
-
-/** The gateway that has named a batch so. */
-function writerOf(operation: string): string {
-  return operation.slice(0, operation.lastIndexOf('-'))
-}
-
-/** What an error of a batch means to a command that was not in it. */
-function certain(error: unknown): unknown {
-  return error instanceof AppendOutcomeUnknownError ? new LogUnavailableError(error) : error
 }
 
 function settleAll(items: readonly Queued[], decisions: readonly Decision<unknown>[]): void {

@@ -4,6 +4,7 @@
  */
 import { backoffMs, sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
+import { AppendOutcomeUnknownError, LogUnavailableError } from '../errors.ts'
 import type { AppendBatch, DurableLog } from '../log/log.ts'
 import type { Loss } from './flight.ts'
 import type { KnownState } from './known-state.ts'
@@ -65,4 +66,9 @@ export class Recovery<Life> {
         return batch && state.learn(batch, loss.conflict)
     }
   }
+}
+
+/** What an error of a batch means to a command that was not in it. */
+export function certain(error: unknown): unknown {
+  return error instanceof AppendOutcomeUnknownError ? new LogUnavailableError(error) : error
 }
