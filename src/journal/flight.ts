@@ -3,12 +3,13 @@
  * settled in order: once one is not in the log, those behind it can't be either, as they were sent
  * behind it in the same session, and get there only if all before them did.
  */
-import { backoffMs, breathe, sleep } from '../clock.ts'
+import { breathe } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import type { AppendAck, AppendConflict, DurableLog } from '../log/log.ts'
 import type { QueuedCommand } from './command-queue.ts'
 import type { Decision } from './command.ts'
 import type { MarkedBatch } from './draft.ts'
+import { waitBeforeRetry } from './retry.ts'
 import { Sender } from './sender.ts'
 import { appendSettled } from './settle.ts'
 import type { Settled } from './settle.ts'
@@ -44,8 +45,6 @@ export type FlightOptions<Life> = {
 
 /** Most batches in flight, of up to 1 MiB each. */
 const MAX_IN_FLIGHT = 8
-/** The wait before an append of unknown outcome is tried again. */
-const BACKOFF = { firstMs: 50, longestMs: 1000 }
 
 type Slot<Life> = { readonly load: Load<Life>; sent?: Sent }
 type Sent = { readonly at: number; readonly attempt: Promise<AppendAck> }
@@ -192,7 +191,7 @@ export class Flight<Life> {
       return await appendSettled(log, stream, load.batch, {
         operation: load.batch.operation,
         attempt: sent?.attempt,
-        backoff: (attempt) => sleep(clock, backoffMs(clock, attempt, BACKOFF)),
+        backoff: (attempt) => waitBeforeRetry(clock, attempt),
         isWanted: () => this.#slots.some(isWanted),
       })
     } catch (error) {

@@ -167,7 +167,7 @@ export class Journal<Life> {
     const { clock, commandTimeoutMs } = this.#options
     // Whatever came before that has been answered.
     const isUsed = Math.abs(clock.now() - this.#usedAt) <= commandTimeoutMs
-    return isUsed && this.#turns.isContended
+    return isUsed && this.#turns.isContended()
   }
 
   async #pump(): Promise<void> {
@@ -195,12 +195,8 @@ export class Journal<Life> {
       return false
     }
     await this.#flight.drained()
-    return (await this.#turns.rest(ms, () => this.#look())) === 'over'
-  }
-
-  /** Looks for what others have written. What it can't see now shows when a batch is refused. */
-  async #look(): Promise<void> {
-    await this.refresh().catch(() => undefined)
+    // What this can't see shows when a batch is refused.
+    return (await this.#turns.rest(ms, () => this.#state.tryRefresh())) === 'over'
   }
 
   /** Judges the commands that wait; sends what they write, or answers them. */
@@ -265,7 +261,7 @@ export class Journal<Life> {
     const { batch, group, decisions, operation, after } = plan
     const items = this.#queue.send(decisions.length + (group === undefined ? 0 : 1))
     // They did not fit. Where rivals write too, what is sent behind a batch is in vain.
-    this.#hasMore = !this.#queue.isEmpty && !this.#turns.isContended
+    this.#hasMore = !this.#queue.isEmpty && !this.#turns.isContended()
     if (group !== undefined && leaveSlot !== undefined) {
       this.#leaveSlot = undefined
       this.#ahead = undefined
@@ -377,11 +373,8 @@ export class Journal<Life> {
       )
       return
     }
-    try {
-      await this.refresh()
-    } catch {
-      // The batch stands whatever this look finds, and the next one will find it.
-    }
+    // The batch stands whatever this look finds.
+    await this.#state.tryRefresh()
   }
 }
 

@@ -42,6 +42,11 @@ export class KnownState<Life> {
     return this.#looks.take()
   }
 
+  /** As {@link refresh}, where the next look will do as well if this one fails. */
+  async tryRefresh(): Promise<void> {
+    await this.refresh().catch(() => undefined)
+  }
+
   async #look(): Promise<LogState<Life>> {
     const { log, name } = this.#source
     const before = this.#state

@@ -1,17 +1,15 @@
 /** The groups of one log that this gateway has begun, and how patient it is with those of others. */
-import { backoffMs, sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import type { Command } from './command.ts'
 import { Lease } from './lease.ts'
 import type { Sightings } from './lease.ts'
 import type { Lock } from './lock.ts'
+import { waitBeforeRetry } from './retry.ts'
 
 /** Longer than an append that has to be tried again, shorter than a command may wait. */
 const LOCK_LEASE_MS = 5000
-/** How often to try to end a lost group of our own, and the wait before each further time. */
+/** How often to try to end a lost group of our own. */
 const RELEASE_ATTEMPTS = 10
-const BACKOFF = { firstMs: 50, longestMs: 1000 }
-
 /** Each attempt at a group that others write into is as much in the log for nothing. */
 const ATTEMPTS = 4
 
@@ -88,7 +86,7 @@ export class OwnGroups {
         return
       } catch {
         // Others end it too, after its lease.
-        await sleep(clock, backoffMs(clock, attempt, BACKOFF))
+        await waitBeforeRetry(clock, attempt)
       }
     }
   }

@@ -2,17 +2,14 @@
  * What a gateway does about a batch that is not in the log: it learns why, and lets others go first,
  * before the commands of the batch are judged anew.
  */
-import { backoffMs, sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import { AppendOutcomeUnknownError, LogUnavailableError } from '../errors.ts'
 import type { AppendBatch, DurableLog } from '../log/log.ts'
 import type { Loss } from './flight.ts'
 import type { KnownState } from './known-state.ts'
 import type { News } from './news.ts'
+import { waitBeforeRetry } from './retry.ts'
 import type { Turns } from './turns.ts'
-
-/** The wait before a stream that was missing is created and written to again. */
-const BACKOFF = { firstMs: 50, longestMs: 1000 }
 
 export type RecoveryOptions<Life> = {
   readonly log: DurableLog
@@ -54,14 +51,14 @@ export class Recovery<Life> {
       case 'missing':
         state.reset()
         this.#missing += 1
-        if (this.#missing > 1) await sleep(clock, backoffMs(clock, this.#missing, BACKOFF))
+        if (this.#missing > 1) await waitBeforeRetry(clock, this.#missing)
         return batch?.matchSeqNum === 0 ? log.createStream(name) : undefined
       case 'conflict':
         this.#missing = 0
         turns.lost()
         news.begin()
         // Before the look, so that it shows what has come meanwhile too.
-        await turns.rest(turns.takePause(), () => state.refresh().catch(() => undefined))
+        await turns.rest(turns.takePause(), () => state.tryRefresh())
         this.#isRested = true
         return batch && state.learn(batch, loss.conflict)
     }

@@ -53,7 +53,7 @@ export class Turns {
    * Whether there was a conflict, and others have written ever since: what is sent ahead of an
    * answer is in vain then.
    */
-  get isContended(): boolean {
+  isContended(): boolean {
     for (const [rival, at] of this.#rivals) if (!this.#isLate(at)) this.#rivals.delete(rival)
     const now = this.#clock.now()
     // A clock that was set back must not make it last.
@@ -135,7 +135,7 @@ export class Turns {
   /** How long to wait before the next batch, in ms. A pause that is taken ends a streak. */
   takePause(): number {
     const now = this.#clock.now()
-    return (this.isContended ? this.#untilTurn() : 0) || this.#afterStreak(now)
+    return (this.isContended() ? this.#untilTurn() : 0) || this.#afterStreak(now)
   }
 
   /** Those that take turns pause as often together as one that is alone. */

@@ -6,6 +6,7 @@
  * written into one buffer: the length of a message stands before it.
  */
 import { Buffer } from 'node:buffer'
+import { utf8Length } from './log.ts'
 import type { AppendAck, AppendBatch, AppendRecord, RecordHeader, SeqNum } from './log.ts'
 
 /** The field's number, shifted, and its type: 2 is bytes with their length before, 0 a varint. */
@@ -87,9 +88,10 @@ function writeRecord(writer: Writer, record: AppendRecord): void {
 
 function writeHeader(writer: Writer, header: RecordHeader): void {
   const [name, value] = header
-  writer.tag(RECORD_HEADER, headerSize(header))
-  writer.text(HEADER_NAME, name, utf8Length(name))
-  writer.text(HEADER_VALUE, value, utf8Length(value))
+  const [nameBytes, valueBytes] = [utf8Length(name), utf8Length(value)]
+  writer.tag(RECORD_HEADER, fieldSize(nameBytes) + fieldSize(valueBytes))
+  writer.text(HEADER_NAME, name, nameBytes)
+  writer.text(HEADER_VALUE, value, valueBytes)
 }
 
 /** What a field of so many bytes takes with its tag and its length. */
@@ -101,14 +103,6 @@ function varintLength(value: number): number {
   let length = 1
   for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) length += 1
   return length
-}
-
-/** As `Buffer.byteLength`, which a call to costs more than to look at a short text of ASCII. */
-function utf8Length(text: string): number {
-  for (let at = 0; at < text.length; at += 1) {
-    if (text.charCodeAt(at) >= 0x80) return Buffer.byteLength(text)
-  }
-  return text.length
 }
 
 class Writer {

@@ -185,7 +185,7 @@ describe('Turns', () => {
     turns.lost()
     expect(turns.takePause()).toBeCloseTo(random * 2 * APPEND_MS)
     clock.advance(CONTENDED_MS - 1)
-    expect([turns.takePause(), turns.isContended]).toEqual([
+    expect([turns.takePause(), turns.isContended()]).toEqual([
       expect.closeTo(random * 2 * APPEND_MS),
       true,
     ])
@@ -220,7 +220,7 @@ describe('Turns', () => {
     turns.lost()
     turns.won(-3_600_000)
     clock.set(clock.now() - 3_600_000)
-    expect(turns.isContended).toBe(false)
+    expect(turns.isContended()).toBe(false)
     expect(turns.takePause()).toBeGreaterThanOrEqual(0)
   })
 
@@ -236,7 +236,7 @@ describe('Turns', () => {
     writer.turns.lost()
     expect(writer.turns.takePause()).toBeGreaterThan(0)
     writer.clock.advance(CONTENDED_MS)
-    expect(writer.turns.isContended).toBe(false)
+    expect(writer.turns.isContended()).toBe(false)
     expect(win(writer, STREAK / 2)).toBe(0)
   })
 
