@@ -90,6 +90,16 @@ describe('batches that are made one by one', () => {
     new Promise<void>((resolve) => {
       setImmediate(resolve)
     })
+  const drained = async (flight: Flight<never>, answer: () => void): Promise<void> => {
+    const progress = { isOver: false }
+    void flight.drained().then(() => {
+      progress.isOver = true
+    })
+    while (!progress.isOver) {
+      answer()
+      await turn()
+    }
+  }
 
   test('are made as there is room in flight, and others have a turn before each', async () => {
     const { flight, made, settled, end, answerFirst } = making(20)
@@ -101,14 +111,7 @@ describe('batches that are made one by one', () => {
     answerFirst()
     await vi.waitFor(() => expect(made).toHaveLength(9))
     expect([settled, flight.isEmpty]).toEqual([[0], false])
-    const over = { is: false }
-    void flight.drained().then(() => {
-      over.is = true
-    })
-    while (!over.is) {
-      answerFirst()
-      await turn()
-    }
+    await drained(flight, answerFirst)
     expect([made.length, settled.length, end.mock.calls.length]).toEqual([20, 20, 1])
   })
 
@@ -117,14 +120,7 @@ describe('batches that are made one by one', () => {
     while (made.length < 1) await turn()
     answerAll()
     expect(flight.isEmpty).toBe(false)
-    const over = { is: false }
-    void flight.drained().then(() => {
-      over.is = true
-    })
-    while (!over.is) {
-      answerAll()
-      await turn()
-    }
+    await drained(flight, answerAll)
     expect(made).toHaveLength(3)
   })
 
