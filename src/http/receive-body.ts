@@ -5,11 +5,18 @@ import type { Pace, Paced } from './pace.ts'
 
 export type BodyBounds = {
   readonly share: Share
-  /** What the client says it sends; NaN when it does not say. */
+  /** What the client says it sends; 0 when it does not say. */
   readonly length: number
   readonly limit: number
   readonly pace: Pace
 }
+
+/**
+ * How far ahead of the bytes their room is reserved, where the client has said how many come: far
+ * enough to refuse most of what has no room before it is sent, and so little that announcing alone
+ * takes no room from others.
+ */
+const AHEAD_BYTES = 1024 * 1024
 
 /** Called once: with the body, or with why there is none. */
 export type BodyDone = (error: Error | null, body?: Buffer) => void
@@ -43,7 +50,7 @@ class Body implements Paced {
 
   begin(): void {
     const { length, pace } = this.#bounds
-    if (!Number.isNaN(length) && !this.#admit(length)) return
+    if (!this.#admit(length)) return
     pace.watch(this)
     this.#stream.on('data', this.#onData).on('end', this.#onEnd).on('error', this.#onBroken)
   }
@@ -67,8 +74,9 @@ class Body implements Paced {
   }
 
   #admit(bytes: number): boolean {
-    const { limit, share } = this.#bounds
-    const refusal = bytes > limit ? tooLarge() : share.growTo(bytes)
+    const { length, limit, share } = this.#bounds
+    const ahead = Math.min(length, this.received + AHEAD_BYTES)
+    const refusal = bytes > limit ? tooLarge() : share.growTo(Math.max(this.received, ahead))
     if (refusal !== undefined) this.#fail(refusal)
     return refusal === undefined
   }

@@ -30,7 +30,7 @@ export function registerBodies(app: FastifyInstance, { budget, pace }: BodyOptio
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (request: FastifyRequest, raw: IncomingMessage, done: BodyDone) => {
     const share = (request.bodyShare = budget.open())
-    const length = Number(request.headers['content-length'] ?? NaN)
+    const length = Number(request.headers['content-length'] ?? 0)
     const limit = request.routeOptions.bodyLimit
     receiveBody(raw, { share, length, limit, pace }, done)
   })

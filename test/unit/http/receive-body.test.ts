@@ -9,11 +9,14 @@ const TIMEOUT_MS = 1000
 /** What earns one second. */
 const SECOND = 100
 
-function receiving({ length = NaN, limit = 10_000, budget = 10_000 } = {}) {
+const MIB = 1024 * 1024
+
+function receiving({ length = 0, limit = 10_000, budget: room = 10_000 } = {}) {
   const clock = new ManualClock()
   const stream = new PassThrough()
   const pace = new Pace({ clock, timeoutMs: TIMEOUT_MS, bytesPerSecond: SECOND })
-  const share = new ByteBudget(budget).open()
+  const budget = new ByteBudget(room)
+  const share = budget.open()
   const body = new Promise<Buffer>((resolve, reject) => {
     receiveBody(stream, { share, length, limit, pace }, (error, bytes) => {
       if (bytes === undefined) reject(error ?? new Error('neither a body nor a reason'))
@@ -29,7 +32,7 @@ function receiving({ length = NaN, limit = 10_000, budget = 10_000 } = {}) {
     stream.write(text)
     await clock.advanceAsync(0)
   }
-  return { clock, stream, send, outcome: () => outcome, body }
+  return { clock, stream, send, outcome: () => outcome, body, budget }
 }
 
 const refusal = (code: string): unknown => expect.objectContaining({ code })
@@ -56,6 +59,22 @@ describe('receiveBody', () => {
     expect(outcome()).toEqual(refusal(code))
     await clock.advanceAsync(TIMEOUT_MS)
     expect(clock.timers).toBe(0)
+  })
+
+  test('reserves no more than a step ahead for one that is announced and does not come', async () => {
+    const all = { length: 16 * MIB, limit: 16 * MIB, budget: 16 * MIB }
+    const { send, outcome, budget } = receiving(all)
+    expect(budget.take(15 * MIB)).toBe(true)
+    expect(budget.take(1)).toBe(false)
+    await send('x')
+    expect(outcome()).toEqual(refusal('overloaded'))
+  })
+
+  test('keeps what is announced reserved as it comes', async () => {
+    const { send, budget } = receiving({ length: 3 * MIB, limit: 3 * MIB, budget: 3 * MIB })
+    await send('x'.repeat(MIB))
+    expect(budget.take(MIB + 1)).toBe(false)
+    expect(budget.take(MIB)).toBe(true)
   })
 
   test('fails when the client leaves in the middle', async () => {
