@@ -47,7 +47,15 @@ export class AppendWatch implements StreamWatch {
   }
 
   /** As {@link StreamWatch.around}. */
-  async around<Answer>(
+  around<Answer>(
+    stream: string,
+    run: () => Promise<Answer>,
+    growthOf: (answer: Answer) => Growth,
+  ): Promise<Answer> {
+    return this.#isFree(stream) ? this.#unmarked(stream, run) : this.#watched(stream, run, growthOf)
+  }
+
+  async #watched<Answer>(
     stream: string,
     run: () => Promise<Answer>,
     growthOf: (answer: Answer) => Growth,
@@ -91,23 +99,30 @@ export class AppendWatch implements StreamWatch {
     return matcher.matching(membership.directory, stream)
   }
 
+  /** Whether it is known that the stream belongs to no subscription: on the way of every append. */
+  #isFree(stream: string): boolean {
+    return this.#options.membership.isCurrent && this.#matches(stream).length === 0
+  }
+
   /** Nobody cares, unless a subscription has come into force meanwhile. */
   async #unmarked<Answer>(stream: string, run: () => Promise<Answer>): Promise<Answer> {
-    const { membership } = this.#options
     try {
       return await run()
     } finally {
-      try {
-        if (!membership.isCurrent) await membership.current()
-        if (this.#matches(stream).length > 0) {
-          await this.#hold(stream)
-          this.inherit([stream])
-        }
-      } catch (error) {
-        this.#failed(error)
-        this.inherit([stream])
-      }
+      if (!this.#isFree(stream)) await this.#lookAgain(stream)
     }
+  }
+
+  async #lookAgain(stream: string): Promise<void> {
+    const { membership } = this.#options
+    try {
+      if (!membership.isCurrent) await membership.current()
+      if (this.#matches(stream).length === 0) return
+      await this.#hold(stream)
+    } catch (error) {
+      this.#failed(error)
+    }
+    this.inherit([stream])
   }
 
   async #hold(stream: string): Promise<void> {
