@@ -7,7 +7,8 @@
  */
 import { Buffer } from 'node:buffer'
 import { utf8Length } from './log.ts'
-import type { AppendAck, AppendBatch, AppendRecord, RecordHeader, SeqNum } from './log.ts'
+import type { AppendAck, AppendBatch, AppendRecord, RecordHeader } from './log.ts'
+import { bytesField, ProtobufReader, readPosition, type Position } from './s2-protobuf.ts'
 
 /** The field's number, shifted, and its type: 2 is bytes with their length before, 0 a varint. */
 const INPUT_RECORD = 0x0a
@@ -17,14 +18,8 @@ const RECORD_HEADER = 0x12
 const RECORD_BODY = 0x1a
 const HEADER_NAME = 0x0a
 const HEADER_VALUE = 0x12
-const ACK_START = 1
-const ACK_END = 2
-const POSITION_SEQ_NUM = 1
-const POSITION_TIMESTAMP = 2
-const VARINT = 0
-const FIXED_64 = 1
-const BYTES = 2
-const FIXED_32 = 5
+const ACK_START = bytesField(1)
+const ACK_END = bytesField(2)
 
 const TRIM_BODY_BYTES = 8
 
@@ -162,54 +157,17 @@ class Writer {
  * @throws Error these bytes are none
  */
 export function decodeAck(bytes: Uint8Array): AppendAck {
-  const ack = fieldsOf(bytes)
-  const start = position(ack.get(ACK_START))
-  const end = position(ack.get(ACK_END))
+  const reader = new ProtobufReader(bytes)
+  let start: Position | undefined
+  let end: Position | undefined
+  while (reader.at < bytes.length) {
+    const tag = reader.varint()
+    if (tag === ACK_START) start = readPosition(reader, reader.end(bytes.length))
+    else if (tag === ACK_END) end = readPosition(reader, reader.end(bytes.length))
+    else reader.skip(tag, bytes.length)
+  }
+  if (start === undefined || end === undefined) {
+    throw new Error('the acknowledgement of an append has no end')
+  }
   return { start: start.seqNum, end: end.seqNum, timestamp: end.timestamp }
-}
-
-type Field = number | Uint8Array
-
-function position(field: Field | undefined): {
-  readonly seqNum: SeqNum
-  readonly timestamp: number
-} {
-  if (!(field instanceof Uint8Array)) throw new Error('the acknowledgement of an append has no end')
-  const fields = fieldsOf(field)
-  const numberOf = (tag: number): number => {
-    // Zero is not sent.
-    const value = fields.get(tag) ?? 0
-    if (typeof value === 'number' && Number.isSafeInteger(value)) return value
-    throw new Error('a position of the log is no number')
-  }
-  return { seqNum: numberOf(POSITION_SEQ_NUM), timestamp: numberOf(POSITION_TIMESTAMP) }
-}
-
-/** The fields of a message by their numbers; those of types that we do not know are passed over. */
-function fieldsOf(bytes: Uint8Array): ReadonlyMap<number, Field> {
-  const fields = new Map<number, Field>()
-  let at = 0
-  const varint = (): number => {
-    let value = 0
-    for (let factor = 1; ; factor *= 0x80) {
-      const byte = bytes[at]
-      if (byte === undefined) throw new Error('the message is cut off')
-      at += 1
-      value += (byte & 0x7f) * factor
-      if (byte < 0x80) return value
-    }
-  }
-  while (at < bytes.length) {
-    const tag = varint()
-    const [number, type] = [Math.floor(tag / 8), tag % 8]
-    if (type === VARINT) {
-      fields.set(number, varint())
-      continue
-    }
-    const length = type === BYTES ? varint() : type === FIXED_64 ? 8 : type === FIXED_32 ? 4 : NaN
-    if (!(at + length <= bytes.length)) throw new Error('the message is cut off')
-    fields.set(number, bytes.subarray(at, at + length))
-    at += length
-  }
-  return fields
 }

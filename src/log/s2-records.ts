@@ -21,13 +21,24 @@ export function toAppendInput(batch: AppendBatch): AppendInput {
   })
 }
 
-/** Reads a record that S2 delivered. A record whose only header has no name is a command. */
-export function fromS2Record(record: ReadRecord<'bytes'>): LogRecord {
-  return {
-    ...fromContent(record),
-    seqNum: record.seqNum,
-    timestamp: record.timestamp.getTime(),
+/** Reads a record that S2 delivered. */
+export function fromS2Record({ seqNum, timestamp, headers, body }: ReadRecord<'bytes'>): LogRecord {
+  return toLogRecord({ seqNum, timestamp: timestamp.getTime() }, headers.map(fromHeader), body)
+}
+
+/** Says what S2's record is to us. One whose only header has no name is a command. */
+export function toLogRecord(
+  { seqNum, timestamp }: { readonly seqNum: SeqNum; readonly timestamp: number },
+  headers: readonly RecordHeader[],
+  body: Uint8Array,
+): LogRecord {
+  const [first] = headers
+  if (headers.length !== 1 || first?.[0] !== '') {
+    return { kind: 'data', headers, body, seqNum, timestamp }
   }
+  return first[1] === 'fence'
+    ? { kind: 'fence', token: decoder.decode(body), seqNum, timestamp }
+    : { kind: 'trim', before: decodeTrim(body), seqNum, timestamp }
 }
 
 function toS2Record(record: AppendRecord): S2AppendRecord {
@@ -44,16 +55,6 @@ function toS2Record(record: AppendRecord): S2AppendRecord {
 // Not the SDK's own `fence()`: that is a text record, and a batch of text records goes as JSON.
 function command(name: string, body: Uint8Array): S2AppendRecord {
   return S2AppendRecord.bytes({ body, headers: [['', name]] })
-}
-
-function fromContent({ headers, body }: ReadRecord<'bytes'>): AppendRecord {
-  const [first] = headers
-  if (headers.length === 1 && first?.[0].length === 0) {
-    return decoder.decode(first[1]) === 'fence'
-      ? { kind: 'fence', token: decoder.decode(body) }
-      : { kind: 'trim', before: decodeTrim(body) }
-  }
-  return { kind: 'data', headers: headers.map(fromHeader), body }
 }
 
 function fromHeader([name, value]: readonly [Uint8Array, Uint8Array]): RecordHeader {
