@@ -1,18 +1,14 @@
 /**
- * The connections that carry read and append sessions.
+ * The connections that carry append sessions; those of read sessions are `s2-read-connections.ts`.
  *
  * Works around two properties of the SDK's process-wide connection pool: it closes an origin's
  * connections with the last handle, and it never gives up on a connection that went silent.
  */
 import { S2, type S2Basin, type S2ClientOptions, type S2Stream } from '@s2-dev/streamstore'
-import type { ConnectionObserver } from './log-observer.ts'
 import { isSilentConnection } from './s2-errors.ts'
 
 /** The SDK's default. Only its being different makes a client's connections its own. */
 const STREAM_WINDOW_BYTES = 10 * 1024 * 1024
-
-/** Up to 100 sessions share a connection: the default of 10 MiB is one batch for each of ten. */
-const CONNECTION_WINDOW_BYTES = 64 * 1024 * 1024
 
 /** A stream handle lent to one session. */
 export type LentStream = {
@@ -27,13 +23,14 @@ type Generation = { readonly basin: S2Basin; readonly handles: Set<S2Stream> }
 export class SessionConnections {
   readonly #options: S2ClientOptions
   readonly #basinName: string
-  readonly #observer: ConnectionObserver | undefined
+  readonly #onReplaced: () => void
   #streamWindowBytes = STREAM_WINDOW_BYTES
   #current: Generation
 
-  constructor(options: S2ClientOptions, basinName: string, observer?: ConnectionObserver) {
+  /** `onReplaced` hears that a connection has gone silent and sessions to come are on new ones. */
+  constructor(options: S2ClientOptions, basinName: string, onReplaced: () => void) {
     this.#options = options
-    this.#observer = observer
+    this.#onReplaced = onReplaced
     this.#basinName = basinName
     this.#current = this.#open()
   }
@@ -47,10 +44,24 @@ export class SessionConnections {
     return {
       stream,
       release: (cause) => {
-        if (isSilentConnection(cause)) this.#retire(generation)
+        if (isSilentConnection(cause) && generation === this.#current) {
+          this.replace()
+          this.#onReplaced()
+        }
         if (!isAnchor && generation.handles.delete(stream)) void closeHandle(stream)
       },
     }
+  }
+
+  /**
+   * Leaves the connections there are. The sessions on them go on until they end by themselves:
+   * most of those connections may be healthy.
+   */
+  replace(): void {
+    const generation = this.#current
+    this.#streamWindowBytes += 1
+    this.#current = this.#open()
+    void closeAll(generation)
   }
 
   /** Closes all connections. Waits for their streams to end, which on a dead one is for ever. */
@@ -58,26 +69,13 @@ export class SessionConnections {
     await closeAll(this.#current)
   }
 
-  // The sessions on the connections left behind go on until they end by themselves: most of those
-  // connections may be healthy.
-  #retire(generation: Generation): void {
-    if (generation !== this.#current) return
-    this.#streamWindowBytes += 1
-    this.#current = this.#open()
-    this.#observer?.onConnectionsReplaced()
-    void closeAll(generation)
-  }
-
   #open(): Generation {
     const client = new S2({
       ...this.#options,
-      // Reconnecting is the caller's: the SDK's own attempts are never given back while a read
-      // session is idle, and its error after the last one says nothing about an append's first.
+      // Reconnecting is the caller's: the SDK's error after its last attempt says nothing about
+      // an append's first.
       retry: { maxAttempts: 1, appendRetryPolicy: 'noSideEffects' },
-      http2: {
-        initialStreamWindowSize: this.#streamWindowBytes,
-        connectionWindowSize: CONNECTION_WINDOW_BYTES,
-      },
+      http2: { initialStreamWindowSize: this.#streamWindowBytes },
     })
     return { basin: client.basin(this.#basinName), handles: new Set() }
   }

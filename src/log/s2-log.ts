@@ -29,7 +29,8 @@ import { SessionConnections, type LentStream } from './s2-connections.ts'
 import { appendFailure, isAlreadyThere, isFleeting, readFailure } from './s2-errors.ts'
 import { listNames } from './s2-listing.ts'
 import { readPage } from './s2-pages.ts'
-import { openRecordSource, S2ReadSession } from './s2-session.ts'
+import { ReadConnections } from './s2-read-connections.ts'
+import { S2ReadSession } from './s2-session.ts'
 
 /** How long `close` waits for connections to end in good order. */
 const CLOSE_TIMEOUT_MS = 1000
@@ -75,6 +76,7 @@ class S2Log implements DurableLog {
   readonly #basin: S2Basin
   readonly #appends: S2Appends
   readonly #connections: SessionConnections
+  readonly #reads: ReadConnections
   readonly #calls: BoundedCalls
   readonly #guard: BasinGuard
   /** Read and append sessions. */
@@ -90,7 +92,18 @@ class S2Log implements DurableLog {
     })
     this.#basin = account.basin(basin)
     this.#appends = new S2Appends(options)
-    this.#connections = new SessionConnections(client, basin, options.observer)
+    // What has gone silent for sessions of one kind is not to be trusted by those of the other.
+    this.#connections = new SessionConnections(client, basin, () => {
+      this.#reads.replace()
+      options.observer?.onConnectionsReplaced()
+    })
+    this.#reads = new ReadConnections({
+      ...options,
+      onReplaced: () => {
+        this.#connections.replace()
+        options.observer?.onConnectionsReplaced()
+      },
+    })
     this.#calls = new BoundedCalls(options.requestTimeoutMs)
     const probe = this.#basin.stream(PROBE_STREAM)
     this.#guard = new BasinGuard(
@@ -174,17 +187,12 @@ class S2Log implements DurableLog {
   }
 
   openReadSession(stream: string, from: SeqNum, handlers: ReadSessionHandlers): ReadSession {
-    let lent: LentStream | undefined
     const session = new S2ReadSession(from, handlers, {
-      open: async () => {
+      open: async (events) => {
         await this.#calls.run((own) => this.#guard.ready(own))
-        lent = this.#connections.lend(stream)
-        return openRecordSource(lent.stream, from)
+        return this.#reads.open(stream, from, events)
       },
-      closed: (cause) => {
-        lent?.release(cause)
-        this.#sessions.delete(session)
-      },
+      closed: () => this.#sessions.delete(session),
       failure: (cause) => readFailure(cause, stream),
     })
     this.#sessions.add(session)
@@ -223,6 +231,7 @@ class S2Log implements DurableLog {
     // Before the calls: what an append session has under way is unknown, sent or not.
     for (const session of this.#sessions) session.end(cause)
     this.#calls.close()
+    this.#reads.close()
     const timer = new AbortController()
     await Promise.race([
       Promise.all([this.#connections.close(), this.#appends.close()]),

@@ -1,73 +1,36 @@
-import type { ReadRecord } from '@s2-dev/streamstore'
 import { describe, expect, test } from 'vitest'
 import type { LogRecord } from '../../../src/log/log.ts'
-import { S2ReadSession, type RecordSource } from '../../../src/log/s2-session.ts'
+import type { ReadSourceEvents } from '../../../src/log/s2-read-source.ts'
+import { S2ReadSession } from '../../../src/log/s2-session.ts'
 
-type Delivery = { done: false; value: ReadRecord<'bytes'> } | { done: true }
+const record = (seqNum: number): LogRecord => ({
+  kind: 'data',
+  headers: [],
+  body: new Uint8Array(1),
+  seqNum,
+  timestamp: seqNum,
+})
 
-/** A source whose records, tails and end the test decides. */
-class FakeSource implements RecordSource {
-  readonly #ready: Delivery[] = []
-  #reading: { resolve: (delivery: Delivery) => void; reject: (error: unknown) => void } | undefined
-  #tailWaiters: ((tail: { seqNum: number }) => void)[] = []
-  #tail: number | undefined
+/** A source whose batches and end the test decides. */
+class FakeSource {
+  events: ReadSourceEvents | undefined
   cancelled = 0
 
-  readonly reader = {
-    read: () =>
-      new Promise<Delivery>((resolve, reject) => {
-        const next = this.#ready.shift()
-        if (next === undefined) this.#reading = { resolve, reject }
-        else resolve(next)
-        this.#markTail()
-      }),
-    cancel: () => {
-      this.cancelled += 1
-      this.finish()
-      return Promise.resolve()
-    },
-  }
-
-  isCaughtUp(): boolean {
-    return this.#tail !== undefined && this.#ready.length === 0
-  }
-
-  // Like the SDK's it may resolve before the last record's promise is looked at.
-  caughtUp(): Promise<{ seqNum: number }> {
-    return new Promise((resolve) => {
-      this.#tailWaiters.push(resolve)
-      this.#markTail()
-    })
-  }
-
   give(...seqNums: number[]): void {
-    this.#tail = undefined
-    for (const seqNum of seqNums) {
-      const value = { seqNum, timestamp: new Date(seqNum), headers: [], body: new Uint8Array(1) }
-      this.#put({ done: false, value })
-    }
+    this.events?.onBatch({ records: seqNums.map(record), tail: undefined })
   }
-  /** Is caught up at this tail from when all that was given is read, until more is given. */
-  reachTail(seqNum: number): void {
-    this.#tail = seqNum
-    this.#markTail()
+  /** A batch that S2 says ends at the tail; without records a heartbeat. */
+  giveUpTo(tail: number, ...seqNums: number[]): void {
+    this.events?.onBatch({ records: seqNums.map(record), tail })
   }
   finish(): void {
-    this.#put({ done: true })
+    this.events?.onEnd(undefined)
   }
   fail(error: unknown): void {
-    this.#reading?.reject(error)
+    this.events?.onEnd(error)
   }
-
-  #markTail(): void {
-    if (this.#tail === undefined || !this.isCaughtUp()) return
-    for (const resolve of this.#tailWaiters.splice(0)) resolve({ seqNum: this.#tail })
-  }
-
-  #put(delivery: Delivery): void {
-    if (this.#reading === undefined) this.#ready.push(delivery)
-    else this.#reading.resolve(delivery)
-    this.#reading = undefined
+  cancel(): void {
+    this.cancelled += 1
   }
 }
 
@@ -88,7 +51,10 @@ function start(from: number, onRecords: (records: readonly LogRecord[]) => void 
       onEnd: (cause) => calls.push({ end: cause }),
     },
     {
-      open: () => Promise.resolve(source),
+      open: (events) => {
+        source.events = events
+        return Promise.resolve(source)
+      },
       closed: (cause) => closed.push(cause),
       failure: (cause) => ['mapped', cause],
     },
@@ -100,7 +66,8 @@ describe('a read session', () => {
   test('hands over what came in one turn as one batch', async () => {
     const { source, calls } = start(3)
     await turn()
-    source.give(3, 4, 5)
+    source.give(3)
+    source.give(4, 5)
     await turn()
     source.give(6)
     await turn()
@@ -110,12 +77,35 @@ describe('a read session', () => {
   test('hands over before it says that it has caught up, and says so with no record too', async () => {
     const { source, calls } = start(3)
     await turn()
-    source.reachTail(3)
+    source.giveUpTo(3)
     await turn()
     source.give(3, 4)
-    source.reachTail(5)
+    source.giveUpTo(5)
     await turn()
     expect(calls).toEqual([{ tail: 3 }, [3, 4], { tail: 5 }])
+  })
+
+  test('says so after each batch that reaches the tail, and once for each tail', async () => {
+    const { source, calls } = start(3)
+    await turn()
+    source.giveUpTo(5, 3, 4)
+    await turn()
+    source.giveUpTo(6, 5)
+    await turn()
+    source.giveUpTo(6)
+    await turn()
+    expect(calls).toEqual([[3, 4], { tail: 5 }, [5], { tail: 6 }])
+  })
+
+  test('has not caught up while records before the tail are missing', async () => {
+    const { source, calls } = start(0)
+    await turn()
+    source.giveUpTo(9, 0, 1)
+    await turn()
+    source.giveUpTo(2)
+    source.give(2)
+    await turn()
+    expect(calls).toEqual([[0, 1], [2]])
   })
 
   test('never calls a tail caught up that lies behind what it has read', async () => {
@@ -123,7 +113,7 @@ describe('a read session', () => {
     await turn()
     source.give(0, 1, 2)
     await turn()
-    source.reachTail(1)
+    source.giveUpTo(1)
     await turn()
     expect(calls).toEqual([[0, 1, 2]])
   })
@@ -133,7 +123,7 @@ describe('a read session', () => {
     await turn()
     source.give(0)
     await turn()
-    source.reachTail(9)
+    source.giveUpTo(9)
     await turn()
     source.give(9)
     await turn()
@@ -146,6 +136,26 @@ describe('a read session', () => {
     source.give(...Array.from({ length: 1200 }, (_, n) => n))
     await turn()
     expect(calls.map((call) => (call as number[]).length)).toEqual([500, 500, 200])
+  })
+
+  test('fails with its opening', async () => {
+    const calls: unknown[] = []
+    const note = (call: unknown): void => void calls.push(call)
+    new S2ReadSession(
+      0,
+      { onRecords: note, onCaughtUp: note, onEnd: (cause) => note({ end: cause }) },
+      {
+        open: () => Promise.reject(new Error('refused')),
+        closed: (cause) => note({ closed: cause }),
+        failure: (cause) => ['mapped', cause],
+      },
+    )
+    expect(calls).toEqual([])
+    await turn()
+    expect(calls).toEqual([
+      { closed: new Error('refused') },
+      { end: ['mapped', new Error('refused')] },
+    ])
   })
 
   test('begins a new batch after a gap and keeps the order', async () => {
@@ -185,7 +195,11 @@ describe('a read session', () => {
     await Promise.resolve()
     session.cancel()
     session.cancel()
-    source.reachTail(1)
+    source.giveUpTo(1)
+    await turn()
+    expect(calls).toEqual([])
+    expect(closed).toEqual([undefined])
+    source.fail('late')
     await turn()
     expect(calls).toEqual([])
     expect(closed).toEqual([undefined])
@@ -205,7 +219,7 @@ describe('a read session', () => {
     const { source, calls, session } = start(0, () => session.cancel())
     await turn()
     source.give(0)
-    source.reachTail(1)
+    source.giveUpTo(1)
     await turn()
     expect(calls).toEqual([[0]])
   })
