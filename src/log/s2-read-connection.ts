@@ -6,7 +6,7 @@
  * (delayed ACK) to see whether there is something to send along. So there is: a WINDOW_UPDATE of 13
  * bytes, which asks for no answer. A PING would, with one more frame for Nagle's queue.
  */
-import http2, { type ClientHttp2Session, type ClientHttp2Stream } from 'node:http2'
+import http2, { constants, type ClientHttp2Session, type ClientHttp2Stream } from 'node:http2'
 import type { OutgoingHttpHeaders } from 'node:http'
 import { S2Error } from '@s2-dev/streamstore'
 import { connectionFailure } from './s2-answers.ts'
@@ -111,8 +111,9 @@ export class ReadConnection {
     if (this.#phase === 'closed') return
     this.#phase = 'closed'
     clearTimeout(this.#idle)
-    // Not its `close`: that waits for a peer which may be gone.
-    this.#session.destroy()
+    // Not its `close`: that waits for a peer which may be gone. With an error, as without one its
+    // streams would seem to have ended well.
+    this.#session.destroy(new Error('the connection was closed'), constants.NGHTTP2_NO_ERROR)
     this.#options.onClosed()
   }
 

@@ -122,7 +122,6 @@ export class ReadSource {
       return refusal(this.#status, Buffer.concat(this.#refusal))
     }
     if (rstCode !== constants.NGHTTP2_NO_ERROR) return reset(`the stream was reset (${rstCode})`)
-    // A connection that goes takes its streams along without a word.
     if (!readableEnded) return reset('the stream was closed before its end')
     if (this.#status === undefined) return reset('the stream has ended without an answer')
     return this.#parser.isInside ? reset('the stream has ended inside a frame') : undefined
