@@ -84,8 +84,8 @@ export function isAlreadyThere(error: unknown): boolean {
 /**
  * Tells whether a session ended because its connection has gone silent.
  *
- * On a read session S2 sends a heartbeat at least every 15 seconds and the SDK waits for 20. On an
- * append session an answer is late, which a slow server may be the reason for, too.
+ * On a read session S2 sends a heartbeat at least every 15 seconds and we wait for 20. On an append
+ * session an answer is late, which a slow server may be the reason for, too.
  */
 export function isSilentConnection(error: unknown): boolean {
   if (error instanceof AppendOutcomeUnknownError) return isSilentConnection(error.cause)

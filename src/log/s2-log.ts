@@ -46,7 +46,7 @@ export type S2LogOptions = {
   readonly basin: string
   /** Bounds every call but a read session, and every append of a session. */
   readonly requestTimeoutMs: number
-  /** Bounds the connecting of sessions. The SDK's default is 3 seconds. */
+  /** Bounds the connecting of sessions: 3 seconds by default. */
   readonly connectTimeoutMs?: number | undefined
   /** Hears of connections only; for the calls there is `observed-log.ts`. */
   readonly observer?: ConnectionObserver | undefined

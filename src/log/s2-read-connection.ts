@@ -148,7 +148,7 @@ export class ReadConnection {
   #acknowledge(): void {
     if (this.#isAcknowledging || this.#session.destroyed) return
     const { maxWindowBytes = MAX_WINDOW_BYTES } = this.#options
-    // After days without an idle moment. The sessions go on where they are, on another one.
+    // After two thousand million reads, some days' worth. The sessions go on on another one.
     if (this.#windowBytes >= maxWindowBytes) return this.close()
     this.#isAcknowledging = true
     setImmediate(() => (this.#isAcknowledging = false))

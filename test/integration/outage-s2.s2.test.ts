@@ -33,7 +33,7 @@ const S2_TIMEOUT_MS = 500
 const APPEND_TIMEOUT_MS = 1_500
 /** The longest of the two, twice the other, and what a busy machine adds. */
 const BOUND_MS = 3_500
-/** Sessions come back after 2 s at most, connections after a 3 s time-out of the SDK's. */
+/** Sessions come back after 2 s at most, connections after a time-out of 3 s. */
 const RECOVERY_MS = 15_000
 const READERS = 5
 /** Appends that must succeed before, and after, for an outage to be in the middle of something. */
@@ -323,7 +323,7 @@ describe.skipIf(findS2Lite() === undefined)('an S2 that is not there', () => {
     await progress(SOME)
     // Idle connections to S2 are silent, too; each costs one request its time-out.
     const { length } = await vi.waitFor(() => readJson(url), { timeout: RECOVERY_MS })
-    // The SDK waits for 20 s for a sign of life.
+    // A read session waits for 20 s for a sign of life.
     await vi.waitFor(() => {
       for (const { messages } of readers) expect(messages.length).toBeGreaterThanOrEqual(length)
     }, 45_000)

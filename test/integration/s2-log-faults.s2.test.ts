@@ -344,7 +344,7 @@ describe.skipIf(findS2Lite() === undefined)('S2 log on a broken network', () => 
     await vi.waitFor(() => expect(recorder.tails).toEqual([0]))
     proxy.strand()
     await append(direct, 0, 'a')
-    // S2's heartbeats stop, which the SDK notices after 20 seconds.
+    // S2's heartbeats stop, which is noticed after 20 seconds.
     await vi.waitFor(() => expect(recorder.ends).toEqual([expect.any(LogUnavailableError)]), {
       timeout: 25_000,
       interval: 200,
