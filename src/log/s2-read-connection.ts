@@ -19,7 +19,7 @@ const MIB = 1024 * 1024
  */
 const STREAM_WINDOW_BYTES = 10 * MIB
 
-/** What it may send of all. Up to 100 sessions share it: one window would be a batch for ten. */
+/** What it may send of all: up to 100 sessions share it, and 10 MiB are a batch for each of ten. */
 const CONNECTION_WINDOW_BYTES = 64 * MIB
 
 /** Node's own limit, of 10 MB, would refuse streams before the windows are full. */
