@@ -276,10 +276,10 @@ describe('the end of a session', () => {
 
 describe('silence', () => {
   test('ends a session, and sessions to come are on a new connection', async () => {
-    const connections = pool({ silenceMs: 60 })
+    const connections = pool({ silenceMs: 300 })
     const [first, second] = await readers(connections, 2)
     await requested(2)
-    await sleep(30)
+    await sleep(150)
     server.requests[1]!.stream.write(heartbeat(7))
     expect(isSilentConnection(await first?.ended())).toBe(true)
     expect([second?.ends.length, replaced]).toEqual([0, 1])
@@ -294,10 +294,10 @@ describe('silence', () => {
   })
 
   test('begins anew with every batch', async () => {
-    const session = await reader(pool({ silenceMs: 80 }))
+    const session = await reader(pool({ silenceMs: 200 }))
     await requested(1)
     for (let n = 0; n < 8; n += 1) {
-      await sleep(20)
+      await sleep(40)
       server.requests[0]!.stream.write(n % 2 === 0 ? heartbeat(7) : batch(n))
     }
     expect(session.ends).toEqual([])
@@ -372,17 +372,19 @@ describe('connections', () => {
     await sleep(20)
     const grown = connection!.state.remoteWindowSize! - WINDOW + 20 * bytes.length
     expect(grown).toBeGreaterThanOrEqual(1)
-    expect(grown).toBeLessThanOrEqual(3)
+    expect(grown).toBeLessThanOrEqual(5)
   })
 
   test('are left when their window can not grow any more, and nothing is lost', async () => {
     const connections = pool({ maxWindowBytes: WINDOW + 2 })
     const session = await reader(connections)
     await requested(1)
-    for (const seqNum of [7, 8, 9]) {
+    for (const seqNum of [7, 8]) {
       server.requests[0]!.stream.write(batch(seqNum))
-      await sleep(10)
+      await vi.waitFor(() => expect(session.seqNums).toContain(seqNum))
+      await sleep(5)
     }
+    server.requests[0]!.stream.write(batch(9))
     expect(await session.ended()).toMatchObject({ origin: 'sdk' })
     expect(session.seqNums.slice(0, 2)).toEqual([7, 8])
     await reader(connections)
