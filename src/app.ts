@@ -6,8 +6,11 @@ import { systemClock } from './clock.ts'
 import type { Clock } from './clock.ts'
 import type { Config } from './config.ts'
 import { GatewayError } from './errors.ts'
+import { Admission } from './http/admission.ts'
 import { ByteBudget } from './http/byte-budget.ts'
 import { LiveReads } from './http/live.ts'
+import { LoopDelay } from './http/loop-delay.ts'
+import { registerAdmission } from './http/plugins/admission.ts'
 import { registerBodies } from './http/plugins/bodies.ts'
 import { registerBrowser } from './http/plugins/browser.ts'
 import { Drain, registerDrain } from './http/plugins/drain.ts'
@@ -82,6 +85,7 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
   registerRequestLog(app)
   await registerBrowser(app)
   registerDrain(app, drain)
+  admit(config, app)
   registerErrors(app, clock)
   await app.register(opsRoutes, { ping: (signal) => log.ping(signal), drain })
   await app.register(writeRoutes, { streams })
@@ -141,6 +145,23 @@ function timeoutsOf(config: Config) {
     requestTimeout: 2 * REQUEST_TIMEOUT_MS + longestMs,
     connectionsCheckingInterval: Math.min(REQUEST_TIMEOUT_MS, CONNECTIONS_CHECK_MS),
   }
+}
+
+/** Refuses what is new while there is enough to do. */
+function admit(config: Config, app: FastifyInstance): Admission {
+  const delay = new LoopDelay()
+  const admission = new Admission({
+    maxConnections: config.MAX_CONNECTIONS,
+    maxLoopDelayMs: config.MAX_EVENT_LOOP_DELAY_MS,
+    loopDelayMs: () => delay.ms,
+  })
+  admission.watch(app.server)
+  registerAdmission(app, admission)
+  app.addHook('onClose', (_app, done) => {
+    delay.stop()
+    done()
+  })
+  return admission
 }
 
 function createStreams(
@@ -203,6 +224,8 @@ function createHubs(
     clock,
     ring: { maxRecords: config.MAX_RING_RECORDS, maxBytes: config.MAX_RING_BYTES },
     idleMs: config.HUB_IDLE_MS,
+    maxHubs: config.MAX_HUBS,
+    maxBytes: config.MAX_HUBS_BYTES,
     onRecords: (stream, records) => streams.absorb(stream, records),
     onRenew: (stream) => streams.renew(stream),
     onEncoded: (records, bytes) => streams.weigh(records, bytes),

@@ -72,6 +72,11 @@ const variables = z.object({
   MAX_RING_RECORDS: integer(4096, 1, 1_000_000),
   MAX_RING_BYTES: integer(4 * MIB, KIB, 1024 * MIB),
 
+  /** Each is a read session with S2 and a ring. */
+  MAX_HUBS: integer(10_000, 1, 1_000_000),
+  /** What all rings hold together before no further stream is followed. */
+  MAX_HUBS_BYTES: integer(512 * MIB, MIB, 1024 * 1024 * MIB),
+
   // Appends.
   /** An append of more than one S2 batch, 1 MiB, locks its stream while it is written. */
   MAX_APPEND_BYTES: integer(16 * MIB, 1, 64 * MIB),
@@ -110,6 +115,10 @@ const variables = z.object({
   PUBLIC_URL: z.string().transform(endpoint).transform(withoutSlash).optional(),
 
   // HTTP and S2.
+  /** At some 10 KiB for each: 200 MiB. */
+  MAX_CONNECTIONS: integer(20_000, 1, 10_000_000),
+  /** Readers notice a quarter of a second; well before that the loop has more to do than it can. */
+  MAX_EVENT_LOOP_DELAY_MS: milliseconds(250),
   S2_TIMEOUT_MS: milliseconds(4_000),
   MAX_HEADER_BYTES: integer(16 * KIB, KIB, MIB),
   /** For the head of a request, and again for its body; live responses are not bounded by it. */

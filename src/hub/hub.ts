@@ -110,6 +110,16 @@ export class Hub {
     return this.#subscribers.size
   }
 
+  /** Since when there has been no reader, in ms since 1970; undefined while there is one. */
+  get idleSince(): number | undefined {
+    return this.#timers.idleSince
+  }
+
+  /** What the ring holds, what is encoded of it included. */
+  get bytes(): number {
+    return this.#ring.bytes
+  }
+
   /** The position after the last data the hub has seen. */
   get tail(): SeqNum {
     return this.#ring.end

@@ -1,14 +1,31 @@
 /** All hubs of this gateway, one per followed stream, in the only map there is of them. */
+import type { Clock } from '../clock.ts'
+import { OverloadedError } from '../errors.ts'
 import { Hub } from './hub.ts'
 import type { HubOptions } from './hub.ts'
 import type { HubStream } from './stream.ts'
 
+export type HubRegistryOptions = Omit<HubOptions, 'onReleased'> & {
+  readonly clock: Clock
+  readonly maxHubs: number
+  /** What all rings may hold before no further hub is made. Those that are there may fill theirs. */
+  readonly maxBytes: number
+}
+
+/** How long the bytes of all rings are taken for what they were, in ms: they are a sum over all. */
+const SUM_AGE_MS = 100
+/** A hub that had no reader for as long is nobody's: who asked for it would have come. In ms. */
+const UNUSED_MS = 1000
+
 export class HubRegistry {
   readonly #options: HubOptions
+  readonly #limits: Pick<HubRegistryOptions, 'clock' | 'maxHubs' | 'maxBytes'>
   readonly #hubs = new Map<string, Hub>()
+  #sum = { bytes: 0, at: -Infinity }
   #isShutDown = false
 
-  constructor(options: Omit<HubOptions, 'onReleased'>) {
+  constructor({ maxHubs, maxBytes, ...options }: HubRegistryOptions) {
+    this.#limits = { clock: options.clock, maxHubs, maxBytes }
     this.#options = {
       ...options,
       // Only if the map still holds that very hub: a new one may have taken its place.
@@ -30,6 +47,8 @@ export class HubRegistry {
    * The hub of this stream, made when there is none. A hub of an earlier incarnation is stopped;
    * one of a later incarnation is returned: it is the caller who is out of date. After
    * {@link shutdown} every hub is a stopped one.
+   *
+   * @throws OverloadedError there is none, and no room for a further one
    */
   acquire(stream: HubStream): Hub {
     const found = this.#hubs.get(stream.name)
@@ -38,11 +57,41 @@ export class HubRegistry {
       if (incarnation === stream.incarnation || base > stream.base) return found
       found.stop('stream_deleted')
     }
+    if (!this.#hasRoom() && !this.#makeRoom()) {
+      throw new OverloadedError('too many streams are read at the same time')
+    }
     const hub = new Hub(stream, this.#options)
     this.#hubs.set(stream.name, hub)
     // Stopping takes it out of the map again.
     if (this.#isShutDown) hub.stop('shutdown')
     return hub
+  }
+
+  #hasRoom(): boolean {
+    const { maxHubs, maxBytes } = this.#limits
+    return this.#hubs.size < maxHubs && this.#bytes() < maxBytes
+  }
+
+  #bytes(): number {
+    const now = this.#limits.clock.now()
+    if (Math.abs(now - this.#sum.at) >= SUM_AGE_MS) {
+      const bytes = [...this.#hubs.values()].reduce((sum, hub) => sum + hub.bytes, 0)
+      this.#sum = { bytes, at: now }
+    }
+    return this.#sum.bytes
+  }
+
+  /** Lets go of hubs that wait for readers to come back; whether that was enough. */
+  #makeRoom(): boolean {
+    const now = this.#limits.clock.now()
+    for (const hub of this.#hubs.values()) {
+      const { idleSince } = hub
+      if (idleSince === undefined || now - idleSince < UNUSED_MS) continue
+      this.#sum.bytes -= hub.bytes
+      hub.stop('idle')
+      if (this.#hasRoom()) return true
+    }
+    return false
   }
 
   /** How many live readers there are. */

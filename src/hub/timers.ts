@@ -31,6 +31,7 @@ export class HubTimers {
   #cancelIdle = nothing
   #cancelRenew: (() => void) | undefined
   #cancelEnd = nothing
+  #idleSince: number | undefined
 
   constructor(clock: Clock, times: HubTimes, alarms: HubAlarms) {
     this.#clock = clock
@@ -40,8 +41,14 @@ export class HubTimers {
     this.#armEnd()
   }
 
+  /** Since when there has been no reader, in ms since 1970; undefined while there is one. */
+  get idleSince(): number | undefined {
+    return this.#idleSince
+  }
+
   /** There is a reader, perhaps the first. */
   readerCame(): void {
+    this.#idleSince = undefined
     this.#cancelIdle()
     this.#cancelIdle = nothing
     this.#armRenew()
@@ -49,6 +56,7 @@ export class HubTimers {
 
   /** There is no reader any more, or not yet. */
   readersLeft(): void {
+    this.#idleSince = this.#clock.now()
     this.#cancelIdle()
     this.#cancelIdle = this.#clock.after(this.#times.idleMs, this.#alarms.onIdle)
   }

@@ -23,7 +23,13 @@ export type TestGatewayOptions = {
 /** Starts it; `shutdown()` ends it, and leaves the log open. */
 export async function startGateway(options: TestGatewayOptions): Promise<TestGateway> {
   const { env, ...dependencies } = options
-  const config = loadConfig({ LOG_LEVEL: 'silent', SHUTDOWN_GRACE_MS: '1000', ...env })
+  const config = loadConfig({
+    LOG_LEVEL: 'silent',
+    SHUTDOWN_GRACE_MS: '1000',
+    // The loop is the test's too, and has other work.
+    MAX_EVENT_LOOP_DELAY_MS: '60000',
+    ...env,
+  })
   const gateway = await buildGateway(config, dependencies)
   await gateway.app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = gateway.app.server.address() as AddressInfo

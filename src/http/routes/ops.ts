@@ -8,6 +8,9 @@ type Options = {
   readonly drain: Drain
 }
 
+/** Asked by the platform, which takes a gateway that is only busy for a dead one if it hears nothing. */
+export const OPS_PATHS: ReadonlySet<string> = new Set(['/healthz', '/readyz'])
+
 /** Probes usually give up after a second or a few; a clear answer must be faster. */
 const PING_TIMEOUT_MS = 2000
 

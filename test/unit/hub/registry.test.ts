@@ -1,11 +1,12 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { describe, expect, test, vi } from 'vitest'
+import { OverloadedError } from '../../../src/errors.ts'
 import { HubRegistry } from '../../../src/hub/registry.ts'
 import type { DurableLog } from '../../../src/log/log.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
-import { FakeLog, IDLE_MS, STREAM, Witness } from './fakes.ts'
+import { FakeLog, IDLE_MS, STREAM, Witness, data } from './fakes.ts'
 
-function start() {
+function start({ maxHubs = Infinity, maxBytes = Infinity } = {}) {
   const log = new FakeLog()
   const clock = new ManualClock()
   const nothing = () => undefined
@@ -14,6 +15,8 @@ function start() {
     clock,
     ring: { maxRecords: 10, maxBytes: 1000 },
     idleMs: IDLE_MS,
+    maxHubs,
+    maxBytes,
     onRecords: nothing,
     onRenew: nothing,
     onTransition: nothing,
@@ -82,6 +85,49 @@ describe('HubRegistry', () => {
     ])
     expect([registry.size, registry.subscribers]).toEqual([0, 0])
     expect(first.calls).toEqual(['stop: shutdown'])
+  })
+
+  test('has no more hubs than it may, and keeps those with readers', () => {
+    const { registry, clock } = start({ maxHubs: 2 })
+    const names = ['a', 'b'] as const
+    const readers = names.map((name) => {
+      const reader = new Witness()
+      registry.acquire({ ...STREAM, name }).add(reader)
+      return reader
+    })
+    clock.advance(IDLE_MS / 2)
+    expect(() => registry.acquire({ ...STREAM, name: 'c' })).toThrow(OverloadedError)
+    expect(registry.acquire({ ...STREAM, name: 'a' })).toBe(registry.find('a'))
+    expect(readers.flatMap(({ calls }) => calls)).toEqual([])
+  })
+
+  test('makes room by the hubs that wait for readers, but not for those on their way', () => {
+    const { registry, clock, log } = start({ maxHubs: 1 })
+    const waiting = registry.acquire(STREAM)
+    const other = () => registry.acquire({ ...STREAM, name: 'other' })
+    expect(other).toThrow(OverloadedError)
+    clock.advance(1000)
+    expect(other().state.phase).toBe('starting')
+    expect([waiting.state, registry.size, log.open]).toEqual([
+      { phase: 'stopped', reason: 'idle' },
+      1,
+      1,
+    ])
+  })
+
+  test('makes no hub while the rings of the others hold what they may together', () => {
+    const { registry, clock, log } = start({ maxBytes: 8 })
+    const reader = new Witness()
+    registry.acquire(STREAM).add(reader)
+    log.last.give(data(11, '1234'))
+    const other = () => registry.acquire({ ...STREAM, name: 'other' })
+    const third = () => registry.acquire({ ...STREAM, name: 'third' })
+    expect(other().state.phase).toBe('starting')
+    log.sessions[0]!.give(data(12, '5678'))
+    clock.advance(1000)
+    // The other one holds nothing, and is let go of in vain.
+    expect(third).toThrow(OverloadedError)
+    expect(registry.find('s')?.bytes).toBe(8)
   })
 
   test('after its shutdown gives out stopped hubs only, and keeps none', () => {
