@@ -121,6 +121,8 @@ const variables = z.object({
   MAX_EVENT_LOOP_DELAY_MS: milliseconds(250),
   S2_TIMEOUT_MS: milliseconds(4_000),
   MAX_HEADER_BYTES: integer(16 * KIB, KIB, MIB),
+  /** A storm of reconnecting readers must not be dropped by the kernel before we see it. */
+  LISTEN_BACKLOG: integer(4096, 1, 65_535),
   /** For the head of a request, and again for its body; live responses are not bounded by it. */
   REQUEST_TIMEOUT_MS: milliseconds(30_000),
   /** A large body has a second more for as many bytes that came: 256 kbit/s are a slow line. */

@@ -64,8 +64,8 @@ async function start(): Promise<void> {
   })
   const log = (started.log = await openLog(config))
   const gateway = (started.gateway = await buildGateway(config, { log }))
-  // A storm of reconnecting readers must not be dropped by the kernel before we see it.
-  const url = await gateway.app.listen({ host: config.HOST, port: config.PORT, backlog: 4096 })
+  const { HOST: host, PORT: port, LISTEN_BACKLOG: backlog } = config
+  const url = await gateway.app.listen({ host, port, backlog })
   process.stdout.write(greeting(url, log))
   log.ping().catch((error: unknown) => {
     const { cause } = error instanceof Error ? error : {}
