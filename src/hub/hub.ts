@@ -12,6 +12,7 @@ import type { Sight } from '../streams/visible.ts'
 import { digest } from './digest.ts'
 import { Follower } from './follower.ts'
 import { Frames } from './frames.ts'
+import type { Progress } from './frames.ts'
 import type { OnEncoded } from './frames.ts'
 import { begin, transition } from './machine.ts'
 import type { HubEffect, HubEvent, HubState, Step, StopReason } from './machine.ts'
@@ -48,12 +49,7 @@ export type HubTransition = {
 
 /** What is next for a reader at a position. */
 export type Next =
-  | {
-      readonly kind: 'batch'
-      readonly batch: Batch
-      readonly upToDate: boolean
-      readonly closed: boolean
-    }
+  | ({ readonly kind: 'batch'; readonly batch: Batch } & Progress)
   | { readonly kind: 'tail'; readonly end: SeqNum; readonly closed: boolean }
   /** The ring no longer has it: read the log up to where that begins, then ask again. */
   | { readonly kind: 'behind' }
@@ -67,12 +63,17 @@ const CHUNK: RingLimits = {
   maxBytes: LOG_LIMITS.maxBatchBytes,
 }
 
+/** Most readers are at one position, and on their way from the one before. */
+const MAX_NEXTS = 64
+
 export class Hub {
   readonly stream: HubStream
   readonly frames: Frames
   readonly #options: HubOptions
   readonly #ring: Ring
   readonly #subscribers = new Set<Subscriber>()
+  /** What comes next at the positions that were asked for since something has changed. */
+  readonly #nexts = new Map<SeqNum, Next>()
   readonly #timers: HubTimers
   readonly #follower: Follower
   #state: HubState
@@ -88,6 +89,8 @@ export class Hub {
     this.stream = stream
     this.frames = new Frames(stream, (records, bytes) => {
       if (!this.#ring.weigh(records, bytes)) options.onEncoded?.(records, bytes)
+      // The ring may have made room for it.
+      this.#nexts.clear()
     })
     this.#options = options
     this.#ring = new Ring(stream.dataTail, options.ring)
@@ -152,7 +155,12 @@ export class Hub {
    * without a gap.
    */
   next(position: SeqNum): Next {
-    return this.#nextFrom(position, (ring) => ring.next(position))
+    const known = this.#nexts.get(position)
+    if (known !== undefined) return known
+    const next = this.#nextFrom(position, (ring) => ring.next(position))
+    if (this.#nexts.size === MAX_NEXTS) this.#nexts.clear()
+    this.#nexts.set(position, next)
+    return next
   }
 
   /** As {@link next}, but all there is at once, up to the size of a chunk of history. */
@@ -168,7 +176,7 @@ export class Hub {
       return { kind: 'tail', end: Math.max(end, position), closed: this.#closed }
     }
     const upToDate = batch.end === end
-    return { kind: 'batch', batch, upToDate, closed: upToDate && this.#closed }
+    return { kind: 'batch', batch, end: batch.end, upToDate, closed: upToDate && this.#closed }
   }
 
   add(subscriber: Subscriber): void {
@@ -273,6 +281,7 @@ export class Hub {
   #publish(records: readonly LogRecord[], generation: number): void {
     const { sight, jump, data, ended } = digest(records, this.stream.contentType, this.#sight)
     const last = data.at(-1)
+    this.#nexts.clear()
     this.#sight = sight
     if (ended === 'eof') this.#closed = true
     if (jump !== undefined) {
