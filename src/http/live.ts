@@ -1,6 +1,4 @@
 /** Live reads: brings a reader and its hub together, whatever the transport. */
-import type { ServerResponse } from 'node:http'
-import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Clock } from '../clock.ts'
 import { LogUnavailableError, ShuttingDownError, StreamNotFoundError } from '../errors.ts'
 import type { Hub, Place } from '../hub/hub.ts'
@@ -20,7 +18,8 @@ import type { StreamView } from '../streams/view.ts'
 import { LongPollSubscriber } from './long-poll.ts'
 import type { LongPollResult } from './long-poll.ts'
 import { SseSubscriber } from './sse.ts'
-import type { DisconnectReason } from './sse.ts'
+import type { SseOptions, SseReader } from './sse.ts'
+import { Wheel } from './wheel.ts'
 
 export type LiveOptions = {
   readonly streams: StreamService
@@ -34,14 +33,33 @@ export type LiveOptions = {
 /** Looks at a stream that is being deleted and created again only so often. */
 const MAX_ATTACH_ATTEMPTS = 3
 
+/** How finely the shorter of heartbeat and lifetime is kept. */
+const TURNS = 64
+
 /** A place, and what comes next there if the ring no longer has it. */
-type Attached = Place & { readonly past?: Batch }
+export type Attached = Place & { readonly past?: Batch }
+
+/** Who waits for an answer. */
+export type Peer = {
+  readonly isGone: boolean
+  /** Calls `run` when it goes, if it does so before it has its answer. */
+  readonly onGone: (run: () => void) => void
+}
 
 export class LiveReads {
   readonly #options: LiveOptions
+  readonly #sse: SseOptions
 
   constructor(options: LiveOptions) {
+    const { clock, sseHeartbeatMs: heartbeatMs, sseLifetimeMs: lifetimeMs } = options
     this.#options = options
+    this.#sse = {
+      clock,
+      wheel: new Wheel(clock, Math.min(heartbeatMs, lifetimeMs) / TURNS),
+      heartbeatMs,
+      lifetimeMs,
+      history: (hub, position) => this.#history(hub, position),
+    }
   }
 
   /**
@@ -49,14 +67,11 @@ export class LiveReads {
    *
    * @throws GatewayError what a catch-up read throws
    */
-  async longPoll(
-    name: string,
-    read: ReadRequest,
-    response: ServerResponse,
-  ): Promise<LongPollResult> {
+  async longPoll(name: string, read: ReadRequest, peer: Peer): Promise<LongPollResult> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await this.#poll(await this.#attach(name, read.offset), read, response)
+        const place = this.find(name, read.offset) ?? (await this.attach(name, read.offset))
+        return await this.#poll(place, read, peer)
       } catch (error) {
         // Deleted for good, kept for its forks, or there anew: another look says which.
         const isLost = error instanceof StreamNotFoundError && attempt < MAX_ATTACH_ATTEMPTS
@@ -65,7 +80,7 @@ export class LiveReads {
     }
   }
 
-  #poll(place: Attached, read: ReadRequest, response: ServerResponse): Promise<LongPollResult> {
+  #poll(place: Attached, read: ReadRequest, peer: Peer): Promise<LongPollResult> {
     const { clock, longPollTimeoutMs } = this.#options
     const subscriber = new LongPollSubscriber(place, {
       clock,
@@ -73,55 +88,29 @@ export class LiveReads {
       timeoutMs: longPollTimeoutMs,
       history: this.#historyFrom(place),
     })
-    // A request's own `close` may come as soon as its body was read.
-    if (response.destroyed) subscriber.abandon()
-    else response.once('close', () => subscriber.abandon())
+    if (peer.isGone) subscriber.abandon()
+    else peer.onGone(() => subscriber.abandon())
     return subscriber.result
   }
 
-  /**
-   * Turns the response into a stream of events (PROTOCOL §5.8). Returns once it has begun.
-   *
-   * @throws GatewayError what a catch-up read throws, before anything is sent
-   */
-  async sse(
-    name: string,
-    { offset, cursor }: ReadRequest,
-    request: FastifyRequest,
-    reply: FastifyReply,
-  ): Promise<void> {
-    const { clock, sseHeartbeatMs, sseLifetimeMs } = this.#options
-    const place = await this.#attach(name, offset)
-    reply.hijack()
-    if (reply.raw.destroyed) return
-    const encoding = sseEncoding(place.hub.stream.contentType)
-    reply.raw.writeHead(200, {
-      ...definedHeaders(reply),
-      'content-type': 'text/event-stream',
-      'cache-control': cacheControl('sse'),
-      'x-accel-buffering': 'no',
-      ...(encoding === 'base64' ? { [STREAM_SSE_DATA_ENCODING]: 'base64' } : {}),
-    })
-    const subscriber = new SseSubscriber(place, {
-      clock,
-      cursor,
-      heartbeatMs: sseHeartbeatMs,
-      lifetimeMs: sseLifetimeMs,
-      response: reply.raw,
-      history: this.#historyFrom(place),
-      onEnd: (reason, cause) => logEnd(request, reason, cause),
-    })
-    subscriber.begin()
+  /** Sends what comes at a place as events (PROTOCOL §5.8), until the reader is told to end. */
+  open(reader: SseReader): void {
+    new SseSubscriber(reader, this.#sse).begin()
+  }
+
+  /** The place of a reader who comes back, if nothing has to be asked for it. */
+  find(name: string, offset: OffsetRequest): Attached | undefined {
+    return placeIn(this.#options.hubs.find(name), offset)
   }
 
   /**
    * The hub of the stream and the reader's position in it. What lies behind the ring is read
    * here, while a failure still has a status: a reader is not taken only to be cut off.
+   *
+   * @throws GatewayError what a catch-up read throws
    */
-  async #attach(name: string, offset: OffsetRequest): Promise<Attached> {
-    const { streams, hubs } = this.#options
-    const known = placeIn(hubs.find(name), offset)
-    if (known !== undefined) return known
+  async attach(name: string, offset: OffsetRequest): Promise<Attached> {
+    const { streams } = this.#options
     for (let attempt = 0; attempt < MAX_ATTACH_ATTEMPTS; attempt += 1) {
       const view = await streams.describe(name)
       const place = await this.#placeAt(view, livePosition(view, offset))
@@ -134,7 +123,10 @@ export class LiveReads {
 
   /** Undefined when the stream has changed meanwhile: it must be looked at again. */
   async #placeAt(view: StreamView, position: number): Promise<Attached | undefined> {
-    const hub = this.#options.hubs.acquire(toHubStream(view))
+    const { hubs } = this.#options
+    const known = hubs.find(view.name)
+    const isKnown = known?.stream.incarnation === view.incarnation
+    const hub = isKnown ? known : hubs.acquire(toHubStream(view))
     if (hub.stream.incarnation !== view.incarnation) return undefined
     if (hub.next(position).kind !== 'behind') return isUsable(hub) ? { hub, position } : undefined
     const past = await this.#history(hub, position).catch(ifTrimmed)
@@ -188,16 +180,14 @@ function toHubStream(view: StreamView): HubStream {
   }
 }
 
-function logEnd({ log, id: reqId }: FastifyRequest, reason: DisconnectReason, err: unknown): void {
-  if (reason === 'failed') log.error({ reqId, reason, err }, 'sse reader ended')
-  else if (reason === 'read_failed') log.warn({ reqId, reason, err }, 'sse reader ended')
-  else log.debug({ reqId, reason }, 'sse reader ended')
+const EVENT_HEADERS: Readonly<Record<string, string>> = {
+  'content-type': 'text/event-stream',
+  'cache-control': cacheControl('sse'),
+  'x-accel-buffering': 'no',
 }
+const BASE64_EVENT_HEADERS = { ...EVENT_HEADERS, [STREAM_SSE_DATA_ENCODING]: 'base64' }
 
-function definedHeaders(reply: FastifyReply): Record<string, string | number | string[]> {
-  const headers: Record<string, string | number | string[]> = {}
-  for (const [name, value] of Object.entries(reply.getHeaders())) {
-    if (value !== undefined) headers[name] = value
-  }
-  return headers
+/** The headers of a stream of events, but for those of every response: one of two objects. */
+export function eventHeaders({ contentType }: HubStream): Readonly<Record<string, string>> {
+  return sseEncoding(contentType) === 'base64' ? BASE64_EVENT_HEADERS : EVENT_HEADERS
 }

@@ -17,7 +17,7 @@ import type { OwnPart } from '../streams/lineage.ts'
 import type { StreamView } from '../streams/view.ts'
 import type { LongPollResult } from './long-poll.ts'
 
-export type Headers = Record<string, string>
+export type Headers = Readonly<Record<string, string>>
 
 export type Rendered = {
   readonly status: number
@@ -35,7 +35,7 @@ export type Asked = {
 
 /** Renders the metadata of a stream (PROTOCOL §5.5). */
 export function renderMetadata(view: StreamView): Rendered {
-  const headers: Headers = {
+  const headers: Record<string, string> = {
     'content-type': view.contentType,
     'cache-control': cacheControl('uncached'),
     [STREAM_NEXT_OFFSET]: offsetOf(view, view.dataTail),
@@ -52,7 +52,7 @@ export function renderChunk(result: ReadResult, asked: Asked): Rendered {
   const now = asked.read.offset.kind === 'now'
   const closed = upToDate && view.closed
   const kind = now ? 'now' : upToDate ? 'tail' : 'chunk'
-  const headers: Headers = {
+  const headers: Record<string, string> = {
     'content-type': view.contentType,
     'cache-control': cacheControl(kind, remaining(view.expiresAt, asked.now)),
     ...progress(view, next, upToDate, closed),
@@ -81,8 +81,13 @@ export function renderLongPoll(result: LongPollResult, asked: Asked): Rendered {
 }
 
 /** Where a response ends, in the protocol's words. */
-function progress(stream: OwnPart, next: number, upToDate: boolean, closed: boolean): Headers {
-  const headers: Headers = { [STREAM_NEXT_OFFSET]: offsetOf(stream, next) }
+function progress(
+  stream: OwnPart,
+  next: number,
+  upToDate: boolean,
+  closed: boolean,
+): Record<string, string> {
+  const headers: Record<string, string> = { [STREAM_NEXT_OFFSET]: offsetOf(stream, next) }
   if (upToDate) headers[STREAM_UP_TO_DATE] = 'true'
   if (closed) headers[STREAM_CLOSED] = 'true'
   return headers

@@ -4,33 +4,36 @@
  * It writes shared bytes until the socket pushes back, and goes on from its position when the
  * socket has drained. Nothing is queued for it beyond what Node holds of one write.
  */
-import type { ServerResponse } from 'node:http'
 import { backoffMs } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import { LogUnavailableError } from '../errors.ts'
 import type { Hub, Place } from '../hub/hub.ts'
-import type { StopReason } from '../hub/machine.ts'
 import type { Batch } from '../hub/ring.ts'
-import type { Frame } from '../hub/frames.ts'
+import type { Frame, Progress } from '../hub/frames.ts'
 import type { Subscriber } from '../hub/subscriber.ts'
 import { HEARTBEAT } from '../protocol/sse.ts'
-
-/** Why a reader's connection ended. `failed` and `read_failed` come with their cause. */
-export type DisconnectReason = StopReason | 'stream_closed' | 'lifetime' | 'client' | 'read_failed'
+import type { DisconnectReason, EventSink, SinkOwner } from './event-sink.ts'
+import type { Waiter, Wheel } from './wheel.ts'
 
 /** Ends after which the stream goes on elsewhere: the reader is told where it stands. */
 const SAYS_WHERE: ReadonlySet<DisconnectReason> = new Set(['lifetime', 'shutdown', 'idle'])
 
+/** What all readers share: there are thousands of them, and each byte counts. */
 export type SseOptions = {
   readonly clock: Clock
-  readonly response: ServerResponse
-  readonly cursor: number | undefined
+  readonly wheel: Wheel
   readonly heartbeatMs: number
   /** The connection ends after this, less up to a fifth, so that CDNs can collapse readers. */
   readonly lifetimeMs: number
   /** Reads the batch at a position that the hub no longer has. */
-  readonly history: (position: number) => Promise<Batch>
-  readonly onEnd: (reason: DisconnectReason, cause?: unknown) => void
+  readonly history: (hub: Hub, position: number) => Promise<Batch>
+}
+
+export type SseReader = {
+  /** Its place, and what comes next there if the ring no longer has it. */
+  readonly place: Place & { readonly past?: Batch | undefined }
+  readonly cursor: number | undefined
+  readonly sink: EventSink
 }
 
 /**
@@ -46,38 +49,40 @@ const FLUSH_MS = 10_000
 /** The slowest that a reader may be with them, in bytes a ms. */
 const FLUSH_RATE = 64
 
-export class SseSubscriber implements Subscriber {
-  readonly transport = 'sse'
+export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
   readonly #hub: Hub
+  readonly #sink: EventSink
   readonly #options: SseOptions
   #position: number
   #cursor: number | undefined
+  #past: Batch | undefined
   #phase: Phase = 'following'
-  /** What the last event told the client, if there was one. */
-  #told: { readonly upToDate: boolean } | undefined
+  /** Whether the last event told the client that it is up to date; undefined before the first. */
+  #told: boolean | undefined
   #attempt = 0
-  #cancelHeartbeat = (): void => undefined
-  #cancelLifetime = (): void => undefined
+  /** Turns of the wheel: the next one for this reader, and the one at which its lifetime is over. */
+  #dueAt = 0
+  #endsAt = 0
 
-  constructor({ hub, position }: Place, options: SseOptions) {
-    this.#hub = hub
-    this.#position = position
+  constructor({ place, cursor, sink }: SseReader, options: SseOptions) {
+    this.#hub = place.hub
+    this.#position = place.position
+    this.#past = place.past
+    this.#cursor = cursor
+    this.#sink = sink
     this.#options = options
-    this.#cursor = options.cursor
+  }
+
+  get transport(): 'sse' {
+    return 'sse'
   }
 
   /** Sends what there is and stays. */
   begin(): void {
-    const { clock, lifetimeMs, response } = this.#options
-    response.on('drain', () => {
-      if (this.#phase === 'draining') this.#pump()
-    })
-    response.once('close', () => this.#end('client'))
-    // A reader that went away in the same instant must not bring the process down.
-    response.on('error', () => this.#end('client'))
-    const lifetime = lifetimeMs * (1 - LIFETIME_JITTER * clock.random())
-    this.#cancelLifetime = clock.after(lifetime, () => this.stop('lifetime'))
-    this.#armHeartbeat()
+    const { clock, wheel, lifetimeMs } = this.#options
+    this.#sink.own(this)
+    this.#endsAt = wheel.after(lifetimeMs * (1 - LIFETIME_JITTER * clock.random()))
+    this.#wait()
     this.#hub.add(this)
     // A hub that has stopped meanwhile ends its readers at once.
     if (this.#isFollowing()) this.#pump()
@@ -85,6 +90,38 @@ export class SseSubscriber implements Subscriber {
 
   wake(): void {
     if (this.#phase === 'following') this.#pump()
+  }
+
+  drained(): void {
+    if (this.#phase === 'draining') this.#pump()
+  }
+
+  closed(): void {
+    this.#options.wheel.remove(this, this.#dueAt)
+    this.#end('client')
+  }
+
+  /** Time for a heartbeat, the end of its lifetime, or the end of the time for its last bytes. */
+  due(): void {
+    if (this.#phase === 'ended') return this.#sink.destroy()
+    try {
+      this.#turn()
+    } catch (error) {
+      this.#end('failed', error)
+    }
+  }
+
+  #turn(): void {
+    if (this.#dueAt >= this.#endsAt) return this.stop('lifetime')
+    // A full socket has enough to send; its reader is not idle.
+    if (!this.#sink.isFull) this.#sink.send(HEARTBEAT)
+    this.#wait()
+  }
+
+  #wait(): void {
+    const { wheel, heartbeatMs } = this.#options
+    this.#dueAt = Math.min(wheel.after(heartbeatMs), this.#endsAt)
+    wheel.add(this, this.#dueAt)
   }
 
   stop(reason: DisconnectReason): void {
@@ -110,6 +147,8 @@ export class SseSubscriber implements Subscriber {
       switch (next.kind) {
         case 'batch':
           this.#send(next.batch, next)
+          // It was told so.
+          if (next.upToDate) return
           break
         case 'behind':
           this.#phase = 'reading'
@@ -127,8 +166,10 @@ export class SseSubscriber implements Subscriber {
   }
 
   #readHistory(): void {
-    this.#options
-      .history(this.#position)
+    const past = this.#past
+    this.#past = undefined
+    const read = past === undefined ? this.#options.history(this.#hub, this.#position) : past
+    Promise.resolve(read)
       .then((batch) => this.#takeHistory(batch))
       .catch((error: unknown) => this.#readFailed(error))
   }
@@ -152,23 +193,22 @@ export class SseSubscriber implements Subscriber {
     if (batch.records.length === 0) this.#position = batch.end
     else {
       const upToDate = batch.end === this.#hub.tail
-      this.#send(batch, { upToDate, closed: upToDate && this.#hub.closed })
+      this.#send(batch, { end: batch.end, upToDate, closed: upToDate && this.#hub.closed })
     }
     if (this.#isFollowing()) this.#pump()
   }
 
-  #send(batch: Batch, { upToDate, closed }: { upToDate: boolean; closed: boolean }): void {
-    const progress = { end: batch.end, upToDate, closed }
-    this.#write(this.#hub.frames.event(batch, progress, this.#cursor), upToDate)
+  #send(batch: Batch, progress: Progress): void {
+    this.#write(this.#hub.frames.event(batch, progress, this.#cursor), progress.upToDate)
     this.#position = batch.end
-    if (closed) this.#end('stream_closed')
+    if (progress.closed) this.#end('stream_closed')
   }
 
   /** Nothing more to read: says so to a reader that does not know, or that it is the end. */
   #atTail(end: number, closed: boolean): void {
     // While the hub looks for the log, nobody knows whether this is all there is.
     const upToDate = closed || this.#hub.isCurrent
-    const isNews = this.#told === undefined || (upToDate && !this.#told.upToDate)
+    const isNews = this.#told === undefined || (upToDate && !this.#told)
     if (!isNews && !closed) return
     const progress = { end, upToDate, closed }
     this.#write(this.#hub.frames.status(progress, this.#hub.idleMs, this.#cursor), upToDate)
@@ -183,41 +223,28 @@ export class SseSubscriber implements Subscriber {
     this.#write(this.#hub.frames.status(progress, this.#hub.idleMs, this.#cursor), true)
   }
 
-  #write({ bytes, cursor }: Frame, upToDate: boolean): void {
-    this.#told = { upToDate }
+  #write({ chunk, cursor }: Frame, upToDate: boolean): void {
+    this.#told = upToDate
     this.#cursor = cursor
-    if (!this.#options.response.write(bytes) && this.#phase === 'following') {
-      this.#phase = 'draining'
-    }
-  }
-
-  #armHeartbeat(): void {
-    const { clock, heartbeatMs, response } = this.#options
-    this.#cancelHeartbeat = clock.after(heartbeatMs, () => {
-      // A full socket has enough to send; its reader is not idle.
-      if (!response.writableNeedDrain) response.write(HEARTBEAT)
-      this.#armHeartbeat()
-    })
+    if (!this.#sink.send(chunk) && this.#phase === 'following') this.#phase = 'draining'
   }
 
   #end(reason: DisconnectReason, cause?: unknown): void {
     if (this.#phase === 'ended') return
     this.#phase = 'ended'
-    this.#cancelHeartbeat()
-    this.#cancelLifetime()
+    this.#past = undefined
+    this.#options.wheel.remove(this, this.#dueAt)
     this.#hub.remove(this)
-    const { response, onEnd } = this.#options
-    if (reason === 'client') response.destroy()
+    this.#sink.readerEnded(reason, cause)
+    if (reason === 'client') this.#sink.destroy()
     else this.#endResponse()
-    onEnd(reason, cause)
   }
 
   #endResponse(): void {
-    const { clock, response } = this.#options
-    response.end()
-    const ms = FLUSH_MS + response.writableLength / FLUSH_RATE
+    const { wheel } = this.#options
     // Ending waits for what is buffered; a reader that does not read would hold it for ever.
-    const cancel = clock.after(ms, () => response.destroy())
-    response.once('close', cancel)
+    this.#dueAt = wheel.after(FLUSH_MS + this.#sink.waiting / FLUSH_RATE)
+    wheel.add(this, this.#dueAt)
+    this.#sink.end()
   }
 }

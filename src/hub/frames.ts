@@ -3,6 +3,8 @@
  * them. Only a reader with a cursor of its own gets its own control event.
  */
 import type { SeqNum } from '../log/log.ts'
+import { toChunk } from '../protocol/chunk.ts'
+import type { Chunk } from '../protocol/chunk.ts'
 import { isJson, sseEncoding } from '../protocol/content-type.ts'
 import { nextCursor } from '../protocol/cursor.ts'
 import { joinMessages } from '../protocol/json.ts'
@@ -20,11 +22,14 @@ export type Progress = {
   readonly closed: boolean
 }
 
-/** Bytes to send, and the cursor that they told the reader. */
-export type Frame = { readonly bytes: Buffer; readonly cursor: number }
+/** What to send, and the cursor that it told the reader. */
+export type Frame = { readonly chunk: Chunk; readonly cursor: number }
 
 /** `data` is a part of an event once there is one. */
-type Encoded = { data?: Buffer; body?: Buffer; readonly events: Map<string, Buffer> }
+type Encoded = { data?: Buffer; body?: Buffer; readonly events: Map<string, Frame> }
+
+/** The frame that was asked for last, with what it was asked by: most readers ask for the same. */
+type Latest = { readonly records: readonly DataRecord[]; readonly progress: Progress; frame: Frame }
 
 /** As many bytes more are kept as long as the records are. */
 export type OnEncoded = (records: readonly DataRecord[], bytes: number) => void
@@ -35,6 +40,8 @@ export class Frames {
   readonly #representation: Representation
   readonly #encoded = new WeakMap<readonly DataRecord[], Encoded>()
   readonly #onEncoded: OnEncoded
+  #latest: Latest | undefined
+  #latestStatus: Omit<Latest, 'records'> | undefined
 
   constructor(
     stream: OwnPart & { readonly contentType: string },
@@ -48,28 +55,49 @@ export class Frames {
   }
 
   /** A data event with its control event (PROTOCOL §5.8). */
-  event(batch: Batch, progress: Progress, clientCursor: number | undefined): Frame {
+  event(batch: Batch, progress: Progress, clientCursor = -1): Frame {
+    const { records, frame } = this.#latest ?? {}
+    const isLatest = records === batch.records && sameProgress(this.#latest?.progress, progress)
+    if (isLatest && frame !== undefined && clientCursor < frame.cursor) return frame
+    return this.#event(batch, progress, clientCursor)
+  }
+
+  #event(batch: Batch, progress: Progress, clientCursor: number): Frame {
     const position = { seqNum: progress.end, idleMs: 0 }
     const cursor = nextCursor({ ...position, clientCursor })
     if (cursor !== nextCursor(position)) {
-      return { bytes: this.#join(this.#data(batch), progress, cursor), cursor }
+      return { chunk: toChunk(this.#data(batch), this.#control(progress, cursor)), cursor }
     }
+    const frame = this.#shared(batch, progress, cursor)
+    this.#latest = { records: batch.records, progress, frame }
+    return frame
+  }
+
+  /** The event with the cursor that all readers get who have none ahead of it. */
+  #shared(batch: Batch, progress: Progress, cursor: number): Frame {
     const entry = this.#entry(batch.records)
     const key = `${progress.upToDate}${progress.closed}`
     const known = entry.events.get(key)
-    if (known !== undefined) return { bytes: known, cursor }
+    if (known !== undefined) return known
     const data = entry.data ?? this.#encode(batch)
-    const bytes = this.#join(data, progress, cursor)
-    entry.events.set(key, bytes)
-    entry.data = bytes.subarray(0, data.length)
-    this.#onEncoded(batch.records, bytes.length)
-    return { bytes, cursor }
+    const chunk = toChunk(data, this.#control(progress, cursor))
+    const frame = { chunk, cursor }
+    entry.events.set(key, frame)
+    entry.data = chunk.plain.subarray(0, data.length)
+    this.#onEncoded(batch.records, chunk.framed.length)
+    return frame
   }
 
   /** A control event alone: where a reader without new data stands. */
   status(progress: Progress, idleMs: number, clientCursor: number | undefined): Frame {
     const cursor = nextCursor({ seqNum: progress.end, idleMs, clientCursor })
-    return { bytes: this.#control(progress, cursor), cursor }
+    const latest = this.#latestStatus
+    if (latest?.frame.cursor === cursor && sameProgress(latest.progress, progress)) {
+      return latest.frame
+    }
+    const frame = { chunk: toChunk(this.#control(progress, cursor)), cursor }
+    this.#latestStatus = { progress, frame }
+    return frame
   }
 
   /** The body of a catch-up or long-poll response (PROTOCOL §5.6, §9.1). */
@@ -83,10 +111,6 @@ export class Frames {
 
   #control({ end, upToDate, closed }: Progress, cursor: number): Buffer {
     return encodeControl({ nextOffset: offsetOf(this.#stream, end), cursor, upToDate, closed })
-  }
-
-  #join(data: Buffer, progress: Progress, cursor: number): Buffer {
-    return Buffer.concat([data, this.#control(progress, cursor)])
   }
 
   #data(batch: Batch): Buffer {
@@ -110,6 +134,10 @@ export class Frames {
     }
     return entry
   }
+}
+
+function sameProgress(one: Progress | undefined, other: Progress): boolean {
+  return one?.end === other.end && one.upToDate === other.upToDate && one.closed === other.closed
 }
 
 /** Records as a response body: concatenated, or one JSON array. */

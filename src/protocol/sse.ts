@@ -4,6 +4,8 @@
  * Encoded once per batch and shared by all subscribers. Every event carries its offset as `id:`,
  * so that a native `EventSource` resumes by `Last-Event-ID`.
  */
+import { toChunk } from './chunk.ts'
+import type { Chunk } from './chunk.ts'
 import { joinMessages } from './json.ts'
 import type { Offset } from './offset.ts'
 
@@ -24,7 +26,7 @@ const SPACE = 0x20
 const LINE_START = [...Buffer.from('\ndata:')]
 
 /** A comment: keeps proxies from closing a quiet connection, and parsers ignore it. */
-export const HEARTBEAT: Buffer = Buffer.from(':\n\n')
+export const HEARTBEAT: Chunk = toChunk(Buffer.from(':\n\n'))
 
 /**
  * Writes the data event of one batch; `id` is the offset after it.

@@ -1,5 +1,6 @@
 /** One line for each request, when it is over: no bodies, no query, no headers, so no secrets. */
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { DisconnectReason } from '../event-sink.ts'
 import { pathOf } from '../stream-url.ts'
 
 /** A refusal or a failure that has a stable code. */
@@ -25,8 +26,7 @@ export function noteFailure(request: FastifyRequest, error: Failure): void {
 
 /** For a request that the hooks do not see. */
 export function logWhenOver(request: FastifyRequest, reply: FastifyReply): void {
-  // Nobody reads it: a level from `warn` up.
-  if (!LOGGED_AT.has(request.log.level)) return
+  if (!isLogged(request.log)) return
   // `close` comes after every response, also one that the client did not wait for.
   reply.raw.once('close', () => {
     const failure = failures.get(request)
@@ -45,6 +45,23 @@ export function logWhenOver(request: FastifyRequest, reply: FastifyReply): void 
       'request',
     )
   })
+}
+
+/** Whether anybody reads the lines: not at a level from `warn` up. */
+function isLogged({ level }: FastifyBaseLogger): boolean {
+  return LOGGED_AT.has(level)
+}
+
+/** Why an SSE reader's connection ended, as far as it is of interest. */
+export function logEnd(
+  log: FastifyBaseLogger,
+  request: { readonly reqId: string } | { readonly path: string },
+  reason: DisconnectReason,
+  err: unknown,
+): void {
+  if (reason === 'failed') log.error({ ...request, reason, err }, 'sse reader ended')
+  else if (reason === 'read_failed') log.warn({ ...request, reason, err }, 'sse reader ended')
+  else log.debug({ ...request, reason }, 'sse reader ended')
 }
 
 /** The first cause's message: a stack for each request of an outage would fill the disk. */

@@ -4,7 +4,10 @@ import type { Clock } from '../../clock.ts'
 import { parseRead } from '../../protocol/requests.ts'
 import type { Query } from '../../protocol/requests.ts'
 import type { StreamService } from '../../streams/service.ts'
-import type { LiveReads } from '../live.ts'
+import { ResponseSink } from '../event-sink.ts'
+import { eventHeaders } from '../live.ts'
+import type { LiveReads, Peer } from '../live.ts'
+import { logEnd } from '../plugins/request-log.ts'
 import { renderChunk, renderLongPoll, renderMetadata } from '../render.ts'
 import type { Rendered } from '../render.ts'
 import { STREAM_ROUTE, streamNameOf } from '../stream-url.ts'
@@ -32,16 +35,40 @@ export const readRoutes: FastifyPluginCallback<Options> = (app, options, done) =
         return send(reply, renderChunk(result, { read, ifNoneMatch, now: clock.now() }))
       }
       case 'long-poll': {
-        const result = await live.longPoll(name, read, reply.raw)
+        const result = await live.longPoll(name, read, peerOf(reply))
         return send(reply, renderLongPoll(result, { read, ifNoneMatch, now: clock.now() }))
       }
       case 'sse': {
-        await live.sse(name, read, request, reply)
+        const place = live.find(name, read.offset) ?? (await live.attach(name, read.offset))
+        reply.hijack()
+        if (reply.raw.destroyed) return reply
+        const headers = { ...definedHeaders(reply), ...eventHeaders(place.hub.stream) }
+        reply.raw.writeHead(200, headers)
+        const sink = new ResponseSink(reply.raw, (reason, cause) => {
+          logEnd(request.log, { reqId: request.id }, reason, cause)
+        })
+        live.open({ place, cursor: read.cursor, sink })
         return reply
       }
     }
   })
   done()
+}
+
+function peerOf({ raw }: FastifyReply): Peer {
+  return {
+    // A request's own `close` may come as soon as its body was read.
+    isGone: raw.destroyed,
+    onGone: (run) => void raw.once('close', run),
+  }
+}
+
+function definedHeaders(reply: FastifyReply): Record<string, string | number | string[]> {
+  const headers: Record<string, string | number | string[]> = {}
+  for (const [name, value] of Object.entries(reply.getHeaders())) {
+    if (value !== undefined) headers[name] = value
+  }
+  return headers
 }
 
 function send(reply: FastifyReply, { status, headers, body }: Rendered): FastifyReply {

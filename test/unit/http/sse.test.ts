@@ -3,8 +3,10 @@ import type { ServerResponse } from 'node:http'
 import { describe, expect, test } from 'vitest'
 import { LogUnavailableError } from '../../../src/errors.ts'
 import type { Batch } from '../../../src/hub/ring.ts'
+import { ResponseSink } from '../../../src/http/event-sink.ts'
+import type { DisconnectReason } from '../../../src/http/event-sink.ts'
 import { SseSubscriber } from '../../../src/http/sse.ts'
-import type { DisconnectReason } from '../../../src/http/sse.ts'
+import { Wheel } from '../../../src/http/wheel.ts'
 import { STREAM, closed, data, dataRecord, finalData, startHub } from '../hub/fakes.ts'
 
 /** A response that takes a number of writes, then pushes back until it is drained. */
@@ -13,6 +15,7 @@ class FakeResponse extends EventEmitter {
   writes = 0
   room = Infinity
   writableNeedDrain = false
+  writableLength = 0
   ended = false
   destroyed = false
   refusal: Error | undefined
@@ -64,6 +67,7 @@ const range = (from: number, to: number) =>
 
 const HEARTBEAT_MS = 15_000
 const LIFETIME_MS = 60_000
+const TURN_MS = 1000
 /** By the manual clock's chance: 90 %. */
 const JITTERED_MS = 54_000
 
@@ -79,16 +83,18 @@ function open({ scene = startHub(), position = STREAM.dataTail, ...rest }: Setup
   const response = new FakeResponse()
   response.room = rest.room ?? Infinity
   const ends: [DisconnectReason, unknown][] = []
+  const { history = () => Promise.reject(new Error('no history')) } = rest
+  const sink = new ResponseSink(response as unknown as ServerResponse, (reason, cause) => {
+    ends.push([reason, cause])
+  })
   const subscriber = new SseSubscriber(
-    { hub: scene.hub, position },
+    { place: { hub: scene.hub, position }, cursor: rest.cursor, sink },
     {
       clock: scene.clock,
-      response: response as unknown as ServerResponse,
-      cursor: rest.cursor,
+      wheel: new Wheel(scene.clock, TURN_MS),
       heartbeatMs: HEARTBEAT_MS,
       lifetimeMs: LIFETIME_MS,
-      history: rest.history ?? (() => Promise.reject(new Error('no history'))),
-      onEnd: (reason, cause) => ends.push([reason, cause]),
+      history: (_hub, from) => history(from),
     },
   )
   subscriber.begin()
@@ -207,7 +213,7 @@ describe('a socket that pushes back', () => {
     log.last.give(finalData(11))
     response.drain(1)
     expect([response.ended, response.destroyed]).toEqual([true, false])
-    clock.advance(10_000)
+    clock.advance(10_000 + TURN_MS)
     expect(response.destroyed).toBe(true)
   })
 })

@@ -30,11 +30,10 @@ describe('event (PROTOCOL §5.8)', () => {
     ['text/plain', `data:"a""b"`],
     ['application/octet-stream', 'data:ImEiImIi'],
   ])('%s: the data, then where it ends', (contentType, line) => {
-    const { bytes, cursor } = new Frames({ ...STREAM, contentType }).event(
-      batch,
-      progress,
-      undefined,
-    )
+    const {
+      chunk: { plain: bytes },
+      cursor,
+    } = new Frames({ ...STREAM, contentType }).event(batch, progress, undefined)
     expect(bytes.toString()).toBe(
       `id: ${OFFSET}\nevent: data\n${line}\n\n` +
         `id: ${OFFSET}\nevent: control\n` +
@@ -49,7 +48,7 @@ describe('event (PROTOCOL §5.8)', () => {
     const first = frames.event(batch, progress, undefined)
     for (let reader = 0; reader < 100; reader += 1) {
       // Whatever cursors they come with: they meet again here.
-      expect(frames.event(batch, progress, 2 ** 40 + reader).bytes).toBe(first.bytes)
+      expect(frames.event(batch, progress, 2 ** 40 + reader).chunk.plain).toBe(first.chunk.plain)
     }
     expect(looks()).toBe(1)
   })
@@ -60,21 +59,19 @@ describe('event (PROTOCOL §5.8)', () => {
     const shared = frames.event(batch, progress, undefined)
     const partial = frames.event(batch, { ...progress, upToDate: false }, undefined)
     const ahead = frames.event(batch, progress, CURSOR + 10)
-    expect(partial.bytes.toString()).not.toContain('upToDate')
+    expect(partial.chunk.plain.toString()).not.toContain('upToDate')
     expect(ahead.cursor).toBe(CURSOR + 11)
-    expect(ahead.bytes.toString()).toBe(
-      shared.bytes.toString().replace(String(CURSOR), String(CURSOR + 11)),
+    expect(ahead.chunk.plain.toString()).toBe(
+      shared.chunk.plain.toString().replace(String(CURSOR), String(CURSOR + 11)),
     )
     expect(looks()).toBe(1)
   })
 
   test('leaves the cursor out at the end of a closed stream', () => {
     const end = { ...progress, closed: true }
-    const { bytes } = new Frames({ ...STREAM, contentType: 'text/plain' }).event(
-      batch,
-      end,
-      undefined,
-    )
+    const {
+      chunk: { plain: bytes },
+    } = new Frames({ ...STREAM, contentType: 'text/plain' }).event(batch, end, undefined)
     expect(bytes.toString()).toContain(
       `data:{"streamNextOffset":"${OFFSET}","upToDate":true,"streamClosed":true}\n\n`,
     )
@@ -86,10 +83,10 @@ test('says how many bytes are kept of each batch', () => {
   const frames = new Frames({ ...STREAM, contentType: 'text/plain' }, (of, bytes) =>
     kept.push([of, bytes]),
   )
-  const { length } = frames.event(batch, progress, undefined).bytes
+  const { length } = frames.event(batch, progress, undefined).chunk.framed
   frames.event(batch, progress, undefined)
   expect(kept).toEqual([[records, length]])
-  const partial = frames.event(batch, { ...progress, upToDate: false }, undefined).bytes
+  const partial = frames.event(batch, { ...progress, upToDate: false }, undefined).chunk.framed
   // Nothing is kept of what one reader gets alone.
   frames.event(batch, progress, CURSOR + 10)
   frames.status(progress, 0, undefined)
@@ -102,7 +99,7 @@ test('says how many bytes are kept of each batch', () => {
 describe('status', () => {
   test('is a control event whose cursor moves while the stream is idle', () => {
     const frames = new Frames({ ...STREAM, contentType: 'text/plain' })
-    expect(frames.status(progress, 0, undefined).bytes.toString()).toBe(
+    expect(frames.status(progress, 0, undefined).chunk.plain.toString()).toBe(
       `id: ${OFFSET}\nevent: control\n` +
         `data:{"streamNextOffset":"${OFFSET}","streamCursor":"${CURSOR}","upToDate":true}\n\n`,
     )

@@ -172,7 +172,13 @@ describe('encodeData (PROTOCOL §5.8)', () => {
             closed: false,
           })
           const batches = [a, b].map((text) => encodeData(records(text), 'text', id))
-          const events = Buffer.concat([batches[0]!, control, HEARTBEAT, batches[1]!, closing])
+          const events = Buffer.concat([
+            batches[0]!,
+            control,
+            HEARTBEAT.plain,
+            batches[1]!,
+            closing,
+          ])
           const text = await readWithClient(events, size)
           expect(text.toString()).toBe(asRead(a) + asRead(b))
         },
@@ -230,6 +236,6 @@ describe('encodeControl (PROTOCOL §5.8)', () => {
 })
 
 test('HEARTBEAT is no event', () => {
-  const events = Buffer.concat([HEARTBEAT, closing, HEARTBEAT])
+  const events = Buffer.concat([HEARTBEAT.plain, closing, HEARTBEAT.plain])
   expect(parseEventStream(events)).toEqual(parseEventStream(closing))
 })
