@@ -8,6 +8,8 @@ import type { Config } from './config.ts'
 import { GatewayError } from './errors.ts'
 import { Admission } from './http/admission.ts'
 import { ByteBudget } from './http/byte-budget.ts'
+import { FastLane } from './http/fast/lane.ts'
+import type { FastLaneOptions } from './http/fast/lane.ts'
 import { LiveReads } from './http/live.ts'
 import { LoopDelay } from './http/loop-delay.ts'
 import { registerAdmission } from './http/plugins/admission.ts'
@@ -15,7 +17,7 @@ import { registerBodies } from './http/plugins/bodies.ts'
 import { registerBrowser } from './http/plugins/browser.ts'
 import { Drain, registerDrain } from './http/plugins/drain.ts'
 import { onClientError, onFrameworkError, registerErrors } from './http/plugins/errors.ts'
-import { registerRequestLog } from './http/plugins/request-log.ts'
+import { LiveLines, registerRequestLog } from './http/plugins/request-log.ts'
 import { Pace } from './http/pace.ts'
 import { opsRoutes } from './http/routes/ops.ts'
 import { readRoutes } from './http/routes/read.ts'
@@ -85,7 +87,7 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
   registerRequestLog(app)
   await registerBrowser(app)
   registerDrain(app, drain)
-  admit(config, app)
+  const admission = admit(config, app)
   registerErrors(app, clock)
   await app.register(opsRoutes, { ping: (signal) => log.ping(signal), drain })
   await app.register(writeRoutes, { streams })
@@ -96,7 +98,11 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
     await app.register(subscriptionRoutes, { subscriptions: service, work, publicUrl })
     subscriptions.start()
   }
-  const running = { app, hubs, drain, clock, subscriptions }
+  const onLane = { live, clock, drain, admission }
+  const lane = config.FAST_LANE === 'on' ? openFastLane(app, onLane) : undefined
+  // After the lane, which has a connection come twice when it gives it to Node.
+  admission.watch(app.server)
+  const running = { app, hubs, drain, clock, subscriptions, lane }
   return { app, hubs, shutdown: () => shutdown(config, running) }
 }
 
@@ -155,7 +161,6 @@ function admit(config: Config, app: FastifyInstance): Admission {
     maxLoopDelayMs: config.MAX_EVENT_LOOP_DELAY_MS,
     loopDelayMs: () => delay.ms,
   })
-  admission.watch(app.server)
   registerAdmission(app, admission)
   app.addHook('onClose', (_app, done) => {
     delay.stop()
@@ -242,6 +247,19 @@ function createHubs(
   })
 }
 
+function openFastLane(
+  app: FastifyInstance,
+  parts: Pick<FastLaneOptions, 'live' | 'clock' | 'drain' | 'admission'>,
+): FastLane {
+  const lane = new FastLane({ ...parts, server: app.server, lines: new LiveLines(app.log) })
+  // When Node closes those it has; `onClose` would wait for the server, and that for them.
+  app.addHook('preClose', (done) => {
+    lane.closeIdle()
+    done()
+  })
+  return lane
+}
+
 /** Time for each reader on leaving: 200 of them a second come to the next gateway. */
 const DISMISSAL_MS = 5
 
@@ -251,13 +269,17 @@ type Running = {
   readonly drain: Drain
   readonly clock: Clock
   readonly subscriptions: Subscriptions | undefined
+  readonly lane: FastLane | undefined
 }
 
 async function shutdown(config: Config, running: Running): Promise<void> {
-  const { app, hubs, drain, clock, subscriptions } = running
+  const { app, hubs, drain, clock, subscriptions, lane } = running
   drain.begin()
   const { SHUTDOWN_GRACE_MS } = config
-  const cancel = clock.after(SHUTDOWN_GRACE_MS, () => app.server.closeAllConnections())
+  const cancel = clock.after(SHUTDOWN_GRACE_MS, () => {
+    app.server.closeAllConnections()
+    lane?.destroy()
+  })
   await hubs.drain(Math.min(SHUTDOWN_GRACE_MS / 2, hubs.subscribers * DISMISSAL_MS))
   await app.close()
   await subscriptions?.stop().catch(() => undefined)

@@ -68,6 +68,8 @@ const variables = z.object({
   SSE_HEARTBEAT_MS: milliseconds(15_000),
   /** PROTOCOL §5.8 asks for about 60 s, so that CDNs can collapse readers. */
   SSE_LIFETIME_MS: milliseconds(60_000),
+  /** Off: live reads go through Node's HTTP server like everything else, at more memory and CPU. */
+  FAST_LANE: z.enum(['on', 'off'], 'must be on or off').default('on'),
   /** A reader further behind than the ring reads the log through the shared chunk cache. */
   MAX_RING_RECORDS: integer(4096, 1, 1_000_000),
   MAX_RING_BYTES: integer(4 * MIB, KIB, 1024 * MIB),

@@ -51,10 +51,19 @@ export class Admission {
     return this.#surplus.has(socket)
   }
 
+  /** Whether a request that came by this connection may be begun. */
+  admits(socket: Socket): boolean {
+    return !this.isSurplus(socket) && !this.#isBusy()
+  }
+
   /** @throws OverloadedError a request that came by this connection is not to be begun */
   check(socket: Socket): void {
-    if (this.#surplus.has(socket)) throw new OverloadedError('too many connections')
+    if (this.isSurplus(socket)) throw new OverloadedError('too many connections')
+    if (this.#isBusy()) throw new OverloadedError('the gateway is too busy')
+  }
+
+  #isBusy(): boolean {
     const { loopDelayMs, maxLoopDelayMs } = this.#options
-    if (loopDelayMs() > maxLoopDelayMs) throw new OverloadedError('the gateway is too busy')
+    return loopDelayMs() > maxLoopDelayMs
   }
 }

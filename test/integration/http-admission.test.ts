@@ -15,9 +15,9 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
 })
 
-async function start(env: Readonly<Record<string, string>>) {
+async function start(lane: string, env: Readonly<Record<string, string>>) {
   const log = await openEmbeddedLog({ location: { kind: 'memory' } })
-  const gateway = await startGateway({ log, env })
+  const gateway = await startGateway({ log, env: { FAST_LANE: lane, ...env } })
   cleanups.push(async () => {
     await gateway.shutdown()
     await log.close()
@@ -49,9 +49,12 @@ const REFUSAL = {
   'retry-after': expect.stringMatching(/^[1-4]$/) as string,
 }
 
-describe('with as many connections as it may have', () => {
+/** `FAST_LANE`. */
+const LANES = ['on', 'off'] as const
+
+describe.each(LANES)('with as many connections as it may have, lane %s', (lane) => {
   test('refuses the requests of further ones, but for probes, and closes them', async () => {
-    const { gateway, create, read } = await start({ MAX_CONNECTIONS: '2' })
+    const { gateway, create, read } = await start(lane, { MAX_CONNECTIONS: '2' })
     await create('s')
     const readers = [await read('s'), await read('s')]
     const refused = await askOnce(gateway.url, '/v1/stream/s?offset=-1&live=sse')
@@ -66,9 +69,9 @@ describe('with as many connections as it may have', () => {
   })
 })
 
-describe('with as many hubs as it may have', () => {
+describe.each(LANES)('with as many hubs as it may have, lane %s', (lane) => {
   test('refuses live readers of further streams, and takes those of the same', async () => {
-    const { gateway, create, read } = await start({ MAX_HUBS: '1' })
+    const { gateway, create, read } = await start(lane, { MAX_HUBS: '1' })
     for (const name of ['s', 't']) await create(name)
     const reader = await read('s')
     for (const mode of ['sse', 'long-poll']) {
@@ -82,7 +85,7 @@ describe('with as many hubs as it may have', () => {
   })
 })
 
-describe('with an event loop that is too late', () => {
+describe.each(LANES)('with an event loop that is too late, lane %s', (lane) => {
   const TOO_LATE_MS = 60
 
   /** Keeps the loop from being on time until the returned function is called. */
@@ -98,7 +101,9 @@ describe('with an event loop that is too late', () => {
   }
 
   test('begins nothing new, keeps its readers, and goes on when it is on time again', async () => {
-    const { gateway, create, read } = await start({ MAX_EVENT_LOOP_DELAY_MS: `${TOO_LATE_MS}` })
+    const { gateway, create, read } = await start(lane, {
+      MAX_EVENT_LOOP_DELAY_MS: `${TOO_LATE_MS}`,
+    })
     await create('s')
     const reader = await read('s')
     const letGo = hold()

@@ -52,6 +52,59 @@ function isLogged({ level }: FastifyBaseLogger): boolean {
   return LOGGED_AT.has(level)
 }
 
+/** The same lines for live reads that Fastify does not see. */
+export class LiveLines {
+  readonly #log: FastifyBaseLogger
+  #requests = 0
+
+  constructor(log: FastifyBaseLogger) {
+    this.#log = log
+  }
+
+  /** The line of a request that has begun. */
+  begin(path: string, live: 'sse' | 'long-poll'): LiveLine {
+    this.#requests += 1
+    return new LiveLine(this.#log, this.#requests, path, live)
+  }
+}
+
+/** The line of one live read, to be written when it is over. */
+export class LiveLine {
+  readonly #log: FastifyBaseLogger
+  readonly #request: number
+  readonly #path: string
+  readonly #live: 'sse' | 'long-poll'
+  readonly #begunAt = performance.now()
+
+  constructor(log: FastifyBaseLogger, request: number, path: string, live: 'sse' | 'long-poll') {
+    this.#log = log
+    this.#request = request
+    this.#path = path
+    this.#live = live
+  }
+
+  /** `aborted` when the client did not wait for the end. */
+  write(status: number, aborted?: true): void {
+    if (!isLogged(this.#log)) return
+    const line = {
+      reqId: `live-${this.#request.toString(36)}`,
+      method: 'GET',
+      path: this.#path,
+      live: this.#live,
+      status,
+      ms: Math.round((performance.now() - this.#begunAt) * 10) / 10,
+      aborted,
+    }
+    this.#log.info(line, 'request')
+  }
+
+  /** The reader of a stream of events is no more. */
+  readerEnded(reason: DisconnectReason, cause: unknown): void {
+    logEnd(this.#log, { path: this.#path }, reason, cause)
+    this.write(200, reason === 'client' ? true : undefined)
+  }
+}
+
 /** Why an SSE reader's connection ended, as far as it is of interest. */
 export function logEnd(
   log: FastifyBaseLogger,

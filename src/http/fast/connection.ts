@@ -1,0 +1,251 @@
+/**
+ * A connection whose requests are plain live reads, past Node's HTTP server: that one keeps some
+ * kilobytes for each connection and takes some microseconds for each write.
+ *
+ * Whatever is anything else is given to Node as it came, the connection with it, and for good.
+ * Thousands of these wait for nothing: what they have in common is in the options.
+ */
+import type { Socket } from 'node:net'
+import { LAST_CHUNK } from '../../protocol/chunk.ts'
+import type { Chunk } from '../../protocol/chunk.ts'
+import type { DisconnectReason, EventSink, SinkOwner } from '../event-sink.ts'
+import type { LiveLine } from '../plugins/request-log.ts'
+import type { Waiter, Wheel } from '../wheel.ts'
+import { readPlainGet } from './head.ts'
+import type { PlainGet } from './head.ts'
+
+export type ConnectionOptions = {
+  /** Begins to answer; what it can't answer it hands over, before anything is sent. */
+  readonly serve: (request: PlainGet, connection: Connection) => void
+  /** The connection is no longer in this hand: closed, or about to be Node's. */
+  readonly onGone: (socket: Socket) => void
+  /** Makes a connection what it was when it came. */
+  readonly release: (socket: Socket) => void
+  /** Gives the connection to Node's HTTP server. */
+  readonly toNode: (socket: Socket) => void
+  /** Answers and closes a connection whose first request did not come in time. */
+  readonly refuseLate: (socket: Socket) => void
+  /** Whether a request may be begun here; Node says why not. */
+  readonly admits: (socket: Socket) => boolean
+  /** Whether no connection is to be kept for a further request. */
+  readonly isLeaving: () => boolean
+  readonly onDrain: (this: Socket) => void
+  readonly wheel: Wheel
+  /** How long a connection may be without its first request, in ms. */
+  readonly firstMs: number
+  /** How long it may be without another one after an answer, in ms. */
+  readonly keepAliveMs: number
+}
+
+/** What a client may send ahead of an answer; the rest waits in the network. */
+const MAX_AHEAD_BYTES = 16 * 1024
+
+/**
+ * `new`: nothing has come; `idle`: between requests; `asked`: a request is here, and nothing of an
+ * answer is sent.
+ */
+type Phase = 'new' | 'idle' | 'asked' | 'answering' | 'ending' | 'gone'
+
+export class Connection implements EventSink, Waiter {
+  readonly #socket: Socket
+  readonly #options: ConnectionOptions
+  #phase: Phase = 'new'
+  /** The request in hand, as long as Node may have to answer it. */
+  #request: Buffer | undefined
+  /** What came behind it. */
+  #ahead: Buffer | undefined
+  #owner: SinkOwner | undefined
+  #line: LiveLine | undefined
+  #isFull = false
+  /** When it has waited for a request long enough, as a turn of the wheel. */
+  #dueAt = 0
+
+  constructor(socket: Socket, options: ConnectionOptions) {
+    this.#socket = socket
+    this.#options = options
+    this.#wait(options.firstMs)
+  }
+
+  get isGone(): boolean {
+    return this.#phase === 'gone'
+  }
+
+  get isFull(): boolean {
+    return this.#isFull
+  }
+
+  get waiting(): number {
+    return this.#socket.writableLength
+  }
+
+  own(owner: SinkOwner): void {
+    this.#owner = owner
+  }
+
+  /** Has only the end of the connection told. */
+  onGone(run: () => void): void {
+    this.#owner = { drained: () => undefined, closed: run }
+  }
+
+  #wait(ms: number): void {
+    const { wheel } = this.#options
+    this.#dueAt = wheel.after(ms)
+    wheel.add(this, this.#dueAt)
+  }
+
+  /** No request has come in time. */
+  due(): void {
+    const isFirst = this.#phase === 'new'
+    if (!isFirst) return this.destroy()
+    this.#forget()
+    this.#options.release(this.#socket)
+    this.#options.refuseLate(this.#socket)
+  }
+
+  /** Bytes have come. */
+  take(bytes: Buffer): void {
+    if (this.#isWaiting()) return this.#ask(bytes)
+    // Node's parser would stop at it, in the middle of an answer.
+    if (this.#ahead === undefined && !beginsRequest(bytes)) return this.destroy()
+    this.#ahead = this.#ahead === undefined ? bytes : Buffer.concat([this.#ahead, bytes])
+    if (this.#ahead.length > MAX_AHEAD_BYTES) this.#socket.pause()
+  }
+
+  #isWaiting(): boolean {
+    return this.#phase === 'idle' || this.#phase === 'new'
+  }
+
+  #ask(bytes: Buffer): void {
+    const { wheel, isLeaving, admits, serve } = this.#options
+    wheel.remove(this, this.#dueAt)
+    this.#request = bytes
+    const request = readPlainGet(bytes)
+    const mayServe = !isLeaving() && admits(this.#socket)
+    if (request === undefined || !mayServe) return this.handOver()
+    this.#phase = 'asked'
+    serve(request, this)
+  }
+
+  /** Has Node answer the request in hand, and all that follow on this connection. */
+  handOver(): void {
+    if (this.#phase !== 'asked' && !this.#isWaiting()) return
+    const received = [this.#request, this.#ahead].filter((bytes) => bytes !== undefined)
+    this.#forget()
+    this.#options.release(this.#socket)
+    if (received.length > 0) this.#socket.unshift(Buffer.concat(received))
+    this.#options.toNode(this.#socket)
+  }
+
+  /** Something is broken that an answer can't tell: what was not begun may still be Node's. */
+  fail(): void {
+    if (this.#phase === 'asked') this.handOver()
+    else this.destroy()
+  }
+
+  /** Begins a response in chunks. What is sent before {@link flush} leaves with its head. */
+  begin(head: Buffer, line: LiveLine): void {
+    this.#answering()
+    this.#line = line
+    this.#socket.cork()
+    this.#write(head)
+  }
+
+  flush(): void {
+    this.#socket.uncork()
+  }
+
+  /** Sends a whole response. */
+  answer(head: Buffer, body?: Buffer): void {
+    this.#answering()
+    if (body !== undefined) {
+      this.#socket.cork()
+      this.#write(head)
+    }
+    this.#endWith(body ?? head)
+    if (body !== undefined) this.#socket.uncork()
+  }
+
+  #answering(): void {
+    this.#phase = 'answering'
+    this.#request = undefined
+  }
+
+  send({ framed }: Chunk): boolean {
+    return this.#write(framed)
+  }
+
+  /** Listens for room only when there is none: most connections never lack it. */
+  #write(bytes: Buffer): boolean {
+    const hasRoom = this.#socket.write(bytes)
+    if (!hasRoom && !this.#isFull) {
+      this.#isFull = true
+      this.#socket.once('drain', this.#options.onDrain)
+    }
+    return hasRoom
+  }
+
+  end(): void {
+    if (this.#phase === 'answering') this.#endWith(LAST_CHUNK)
+  }
+
+  #endWith(last: Buffer): void {
+    this.#phase = 'ending'
+    if (this.#write(last)) this.#over()
+  }
+
+  /** There is room again. */
+  drained(): void {
+    this.#isFull = false
+    if (this.#phase === 'ending') this.#over()
+    else this.#owner?.drained()
+  }
+
+  readerEnded(reason: DisconnectReason, cause?: unknown): void {
+    const line = this.#line
+    this.#line = undefined
+    line?.readerEnded(reason, cause)
+  }
+
+  /** The answer is taken: the next request may come. */
+  #over(): void {
+    const [owner, ahead] = [this.#owner, this.#ahead]
+    this.#owner = undefined
+    this.#ahead = undefined
+    this.#phase = 'idle'
+    owner?.closed()
+    if (ahead !== undefined) {
+      this.#socket.resume()
+      this.#ask(ahead)
+    } else if (this.#options.isLeaving()) this.#socket.destroySoon()
+    else this.#wait(this.#options.keepAliveMs)
+  }
+
+  /** Closes the connection unless a request is in hand, or a first one may be on its way. */
+  closeIdle(): void {
+    if (this.#phase === 'new') this.handOver()
+    else if (this.#phase === 'idle') this.destroy()
+  }
+
+  destroy(): void {
+    if (this.#phase === 'gone') return
+    const owner = this.#owner
+    this.#forget()
+    this.#socket.destroy()
+    owner?.closed()
+  }
+
+  #forget(): void {
+    if (this.#isWaiting()) this.#options.wheel.remove(this, this.#dueAt)
+    this.#phase = 'gone'
+    this.#request = undefined
+    this.#ahead = undefined
+    this.#owner = undefined
+    this.#options.onGone(this.#socket)
+  }
+}
+
+/** Whether these may be the first bytes of a request: methods are in capitals. */
+function beginsRequest(bytes: Buffer): boolean {
+  const first = bytes[0] ?? 0
+  return first >= 0x41 && first <= 0x5a
+}

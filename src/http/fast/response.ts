@@ -1,0 +1,81 @@
+/** Heads of responses as bytes, as Node's server writes them. */
+import { STATUS_CODES } from 'node:http'
+import type { Clock } from '../../clock.ts'
+import { BROWSER_HEADERS } from '../plugins/browser.ts'
+import type { Headers, Rendered } from '../render.ts'
+
+/** How many different heads of the same second are kept. */
+const MAX_HEADS = 100
+
+/** Bodies up to this are copied behind their heads: one write of one buffer is the quickest. */
+const MAX_JOINED_BYTES = 64 * 1024
+
+/** The body, if there is one, follows its head. */
+type Whole = { readonly head: Buffer; readonly body?: Buffer }
+
+const NOTHING: Buffer = Buffer.alloc(0)
+
+export class ResponseHeads {
+  readonly #clock: Clock
+  readonly #keepAlive: string
+  #second = NaN
+  #date = ''
+  /** Those of this second: readers come and go together. */
+  readonly #heads = new Map<string, Buffer>()
+  #chunked = new WeakMap<Headers, Buffer>()
+  #latest = { head: NOTHING, body: NOTHING, joined: { head: NOTHING } }
+
+  constructor(clock: Clock, keepAliveMs: number) {
+    this.#clock = clock
+    this.#keepAlive = `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(keepAliveMs / 1000)}\r\n`
+  }
+
+  /** The head of a response that comes in chunks; the same headers should be the same object. */
+  chunked(headers: Headers): Buffer {
+    this.#tick()
+    const known = this.#chunked.get(headers)
+    if (known !== undefined) return known
+    const all = { ...BROWSER_HEADERS, ...headers }
+    const head = this.#head(200, all, 'Transfer-Encoding: chunked\r\n')
+    this.#chunked.set(headers, head)
+    return head
+  }
+
+  /** A whole response; `isLast` on its connection. A small body is in one piece with its head. */
+  whole({ status, headers, body }: Rendered, isLast = false): Whole {
+    if (body === undefined || status === 204 || status === 304) {
+      return { head: this.#head(status, { ...BROWSER_HEADERS, ...headers }, '', isLast) }
+    }
+    const framing = `content-length: ${body.length}\r\n`
+    const head = this.#head(status, { ...BROWSER_HEADERS, ...headers }, framing, isLast)
+    if (body.length > MAX_JOINED_BYTES) return { head, body }
+    // All who wait at one position get the same answer.
+    const { head: lastHead, body: lastBody } = this.#latest
+    if (lastHead !== head || lastBody !== body) {
+      this.#latest = { head, body, joined: { head: Buffer.concat([head, body]) } }
+    }
+    return this.#latest.joined
+  }
+
+  #head(status: number, headers: Headers, framing: string, isLast = false): Buffer {
+    this.#tick()
+    const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+    const text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}${framing}`
+    const known = isLast ? undefined : this.#heads.get(text)
+    if (known !== undefined) return known
+    const connection = isLast ? 'Connection: close\r\n' : this.#keepAlive
+    const head = Buffer.from(`${text}Date: ${this.#date}\r\n${connection}\r\n`, 'latin1')
+    if (isLast) return head
+    if (this.#heads.size < MAX_HEADS) this.#heads.set(text, head)
+    return head
+  }
+
+  #tick(): void {
+    const second = Math.floor(this.#clock.now() / 1000)
+    if (second === this.#second) return
+    this.#second = second
+    this.#date = new Date(second * 1000).toUTCString()
+    this.#heads.clear()
+    this.#chunked = new WeakMap()
+  }
+}

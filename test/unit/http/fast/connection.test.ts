@@ -1,0 +1,246 @@
+import { EventEmitter } from 'node:events'
+import type { Socket } from 'node:net'
+import type { FastifyBaseLogger } from 'fastify'
+import { describe, expect, test } from 'vitest'
+import type { Connection } from '../../../../src/http/fast/connection.ts'
+import { Connections } from '../../../../src/http/fast/connections.ts'
+import type { PlainGet } from '../../../../src/http/fast/head.ts'
+import { LiveLines } from '../../../../src/http/plugins/request-log.ts'
+import { Wheel } from '../../../../src/http/wheel.ts'
+import { toChunk } from '../../../../src/protocol/chunk.ts'
+import { ManualClock } from '../../../support/manual-clock.ts'
+
+const MAX_AHEAD_BYTES = 16 * 1024
+const FIRST_MS = 60_000
+const KEEP_ALIVE_MS = 5000
+const TURN_MS = 100
+const request = (offset: string) =>
+  Buffer.from(`GET /v1/stream/s?offset=${offset}&live=sse HTTP/1.1\r\nHost: h\r\n\r\n`)
+
+/** A socket that takes a number of writes, then pushes back until it is drained. */
+class FakeSocket extends EventEmitter {
+  written = ''
+  room = Infinity
+  writableNeedDrain = false
+  writableLength = 0
+  allowHalfOpen = true
+  isPaused = false
+  ended = false
+  destroyed = false
+  unshifted: string | undefined
+
+  write(bytes: Buffer): boolean {
+    this.written += bytes.toString()
+    this.room -= 1
+    this.writableNeedDrain = this.room <= 0
+    return !this.writableNeedDrain
+  }
+
+  drain(room: number): void {
+    this.room = room
+    this.writableNeedDrain = false
+    this.emit('drain')
+  }
+
+  cork(): void {
+    // Nothing to be seen of it here.
+  }
+
+  uncork(): void {
+    // Nothing to be seen of it here.
+  }
+
+  pause(): void {
+    this.isPaused = true
+  }
+
+  resume(): void {
+    this.isPaused = false
+  }
+
+  unshift(bytes: Buffer): void {
+    this.unshifted = bytes.toString()
+  }
+
+  destroySoon(): void {
+    this.ended = true
+  }
+
+  destroy(): void {
+    if (this.destroyed) return
+    this.destroyed = true
+    this.emit('close')
+  }
+}
+
+function open() {
+  const socket = new FakeSocket()
+  const clock = new ManualClock()
+  const served: [PlainGet, Connection][] = []
+  const handedOver: unknown[] = []
+  const refused: unknown[] = []
+  const lane = { isLeaving: false, isFull: false }
+  const connections = new Connections({
+    serve: (...asked) => served.push(asked),
+    toNode: (given) => handedOver.push(given),
+    refuseLate: (late) => refused.push(late),
+    admits: () => !lane.isFull,
+    isLeaving: () => lane.isLeaving,
+    wheel: new Wheel(clock, TURN_MS),
+    firstMs: FIRST_MS,
+    keepAliveMs: KEEP_ALIVE_MS,
+  })
+  connections.open(socket as unknown as Socket)
+  const [connection] = connections.all() as [Connection]
+  const owner = { drains: 0, ends: 0 }
+  connection.own({ drained: () => (owner.drains += 1), closed: () => (owner.ends += 1) })
+  const ask = (offset = '-1') => socket.emit('data', request(offset))
+  const begin = () => {
+    connection.begin(HEAD, LINES.begin('/', 'sse'))
+    connection.flush()
+  }
+  const isGone = () => connections.all().length === 0
+  return {
+    ...{ socket, clock, connection, lane, served, handedOver, refused, isGone, owner },
+    ...{ ask, begin },
+  }
+}
+
+const LINES = new LiveLines({ level: 'silent' } as FastifyBaseLogger)
+const HEAD = Buffer.from('HEAD ')
+const EVENT = toChunk(Buffer.from('event'))
+
+describe('a connection of the fast lane', () => {
+  test('is refused when no first request comes in time', () => {
+    const { socket, clock, refused, isGone } = open()
+    clock.advance(FIRST_MS - 1)
+    expect(refused).toEqual([])
+    clock.advance(TURN_MS + 1)
+    expect([refused, isGone(), clock.timers]).toEqual([[socket], true, 0])
+    expect([socket.eventNames(), socket.destroyed]).toEqual([[], false])
+  })
+
+  test('has all the time for an answer, and some for the next request', () => {
+    const { socket, clock, connection, ask, begin } = open()
+    ask()
+    expect(clock.timers).toBe(0)
+    begin()
+    connection.end()
+    clock.advance(KEEP_ALIVE_MS - 1)
+    expect(socket.destroyed).toBe(false)
+    clock.advance(TURN_MS + 1)
+    expect([socket.destroyed, clock.timers]).toEqual([true, 0])
+  })
+
+  test('sends a response in chunks, and tells its owner once when it is over', () => {
+    const { socket, connection, owner, isGone, ask, begin } = open()
+    ask()
+    begin()
+    expect(connection.send(EVENT)).toBe(true)
+    connection.end()
+    connection.end()
+    expect(socket.written).toBe('HEAD 5\r\nevent\r\n0\r\n\r\n')
+    expect(owner.ends).toBe(1)
+    socket.emit('close')
+    expect([owner.ends, isGone()]).toEqual([1, true])
+  })
+
+  test('is full until it is drained, and ends only then', () => {
+    const { socket, connection, owner, ask, begin } = open()
+    ask()
+    begin()
+    socket.room = 1
+    expect([connection.send(EVENT), connection.isFull]).toEqual([false, true])
+    socket.drain(0)
+    expect(owner.drains).toBe(1)
+    connection.end()
+    expect(owner.ends).toBe(0)
+    socket.drain(5)
+    expect([owner.drains, owner.ends]).toEqual([1, 1])
+  })
+
+  test('takes what is sent ahead of an answer when that is over, up to a bound', () => {
+    const { socket, connection, served, ask, begin } = open()
+    ask('1')
+    begin()
+    ask('2')
+    expect(served).toHaveLength(1)
+    connection.end()
+    expect(served.map(([{ query }]) => query['offset'])).toEqual(['1', '2'])
+    begin()
+    socket.emit('data', Buffer.alloc(MAX_AHEAD_BYTES + 1, 'G'))
+    expect(socket.isPaused).toBe(true)
+  })
+
+  test('is dropped when no request can begin so, in the middle of an answer', () => {
+    const { socket, owner, ask, begin } = open()
+    ask()
+    begin()
+    socket.emit('data', Buffer.from('nonsense'))
+    expect([socket.destroyed, owner.ends]).toEqual([true, 1])
+  })
+
+  test('goes to Node with all that came, and is heard of no more', () => {
+    const { socket, connection, handedOver, isGone, owner, ask } = open()
+    ask()
+    expect(socket.allowHalfOpen).toBe(false)
+    socket.emit('data', request('ahead'))
+    connection.handOver()
+    expect(handedOver).toEqual([socket])
+    expect(socket.unshifted).toBe(`${String(request('-1'))}${String(request('ahead'))}`)
+    expect([isGone(), socket.eventNames(), socket.allowHalfOpen]).toEqual([true, [], true])
+    connection.destroy()
+    expect([socket.destroyed, owner.ends]).toEqual([false, 0])
+  })
+
+  test('does not go to Node once an answer has begun', () => {
+    const { connection, handedOver, ask, begin } = open()
+    ask()
+    begin()
+    connection.handOver()
+    expect(handedOver).toEqual([])
+  })
+
+  test('is dropped when what began to be answered fails, and Node answers what did not', () => {
+    const early = open()
+    early.ask()
+    early.connection.fail()
+    expect(early.handedOver).toHaveLength(1)
+    const late = open()
+    late.ask()
+    late.begin()
+    late.connection.fail()
+    expect([late.handedOver, late.socket.destroyed]).toEqual([[], true])
+  })
+
+  test('that leaves gives further requests to Node, and closes after its answer', () => {
+    const idle = open()
+    idle.lane.isLeaving = true
+    idle.ask()
+    expect(idle.handedOver).toHaveLength(1)
+    const busy = open()
+    busy.ask()
+    busy.begin()
+    busy.lane.isLeaving = true
+    busy.connection.closeIdle()
+    expect([busy.socket.ended, busy.socket.destroyed]).toEqual([false, false])
+    busy.connection.end()
+    expect(busy.socket.ended).toBe(true)
+  })
+
+  test('has Node refuse what is not to be begun', () => {
+    const { lane, ask, served, handedOver } = open()
+    lane.isFull = true
+    ask()
+    expect([served, handedOver.length]).toEqual([[], 1])
+  })
+
+  test('is over for its owner when it closes', () => {
+    const { socket, connection, owner, ask, begin } = open()
+    ask()
+    begin()
+    socket.emit('error', new Error('reset'))
+    socket.emit('close')
+    expect([owner.ends, connection.isGone, socket.destroyed]).toEqual([1, true, true])
+  })
+})
