@@ -8,6 +8,7 @@ import type { Config } from './config.ts'
 import { GatewayError } from './errors.ts'
 import { Admission } from './http/admission.ts'
 import { ByteBudget } from './http/byte-budget.ts'
+import type { DisconnectReason } from './http/event-sink.ts'
 import { FastLane } from './http/fast/lane.ts'
 import type { FastLaneOptions } from './http/fast/lane.ts'
 import { LiveReads } from './http/live.ts'
@@ -50,6 +51,8 @@ export type GatewayObserver = {
   readonly log?: LogObserver
   /** A hub has changed its phase: to `recovering` when it has lost its read session. */
   readonly onHubTransition?: (transition: HubTransition) => void
+  /** An SSE reader's connection has ended, and why. */
+  readonly onSseEnd?: (reason: DisconnectReason) => void
 }
 
 /** A gateway that is ready to listen. */
@@ -82,6 +85,8 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
     longPollTimeoutMs: config.LONG_POLL_TIMEOUT_MS,
     sseHeartbeatMs: config.SSE_HEARTBEAT_MS,
     sseLifetimeMs: config.SSE_LIFETIME_MS,
+    sseStallMs: config.SSE_STALL_TIMEOUT_MS,
+    onSseEnd: observer?.onSseEnd,
   })
   const drain = new Drain()
   registerRequestLog(app)

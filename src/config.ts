@@ -68,6 +68,8 @@ const variables = z.object({
   SSE_HEARTBEAT_MS: milliseconds(15_000),
   /** PROTOCOL §5.8 asks for about 60 s, so that CDNs can collapse readers. */
   SSE_LIFETIME_MS: milliseconds(60_000),
+  /** A phone that changes networks is back by then; a longer lifetime needs it. */
+  SSE_STALL_TIMEOUT_MS: milliseconds(30_000),
   /** Off: live reads go through Node's HTTP server like everything else, at more memory and CPU. */
   FAST_LANE: z.enum(['on', 'off'], 'must be on or off').default('on'),
   /** A reader further behind than the ring reads the log through the shared chunk cache. */

@@ -9,7 +9,14 @@ import type { StopReason } from '../hub/machine.ts'
 import type { Chunk } from '../protocol/chunk.ts'
 
 /** Why a reader's connection ended. `failed` and `read_failed` come with their cause. */
-export type DisconnectReason = StopReason | 'stream_closed' | 'lifetime' | 'client' | 'read_failed'
+export type DisconnectReason =
+  | StopReason
+  | 'stream_closed'
+  | 'lifetime'
+  | 'client'
+  /** It has taken nothing for too long. */
+  | 'stalled'
+  | 'read_failed'
 
 /** Hears of its sink. Called at most once after the other has begun: `closed`. */
 export interface SinkOwner {

@@ -15,6 +15,7 @@ import { locate } from '../streams/lineage.ts'
 import { livePosition } from '../streams/reader.ts'
 import type { StreamService } from '../streams/service.ts'
 import type { StreamView } from '../streams/view.ts'
+import type { DisconnectReason } from './event-sink.ts'
 import { LongPollSubscriber } from './long-poll.ts'
 import type { LongPollResult } from './long-poll.ts'
 import { SseSubscriber } from './sse.ts'
@@ -28,6 +29,9 @@ export type LiveOptions = {
   readonly longPollTimeoutMs: number
   readonly sseHeartbeatMs: number
   readonly sseLifetimeMs: number
+  readonly sseStallMs: number
+  /** Hears why each SSE reader's connection has ended. */
+  readonly onSseEnd?: ((reason: DisconnectReason) => void) | undefined
 }
 
 /** Looks at a stream that is being deleted and created again only so often. */
@@ -58,6 +62,8 @@ export class LiveReads {
       wheel: new Wheel(clock, Math.min(heartbeatMs, lifetimeMs) / TURNS),
       heartbeatMs,
       lifetimeMs,
+      stallMs: options.sseStallMs,
+      onEnd: options.onSseEnd ?? (() => undefined),
       history: (hub, position) => this.#history(hub, position),
     }
   }

@@ -25,6 +25,10 @@ export type SseOptions = {
   readonly heartbeatMs: number
   /** The connection ends after this, less up to a fifth, so that CDNs can collapse readers. */
   readonly lifetimeMs: number
+  /** A reader that takes nothing of what it was sent is let go of after this. */
+  readonly stallMs: number
+  /** Hears of the end of each. */
+  readonly onEnd: (reason: DisconnectReason) => void
   /** Reads the batch at a position that the hub no longer has. */
   readonly history: (hub: Hub, position: number) => Promise<Batch>
 }
@@ -46,8 +50,8 @@ const LIFETIME_JITTER = 0.2
 const HISTORY_RETRY = { firstMs: 100, longestMs: 2000 }
 /** How long a reader may take for its last bytes, at least; a message may be as large as an append. */
 const FLUSH_MS = 10_000
-/** The slowest that a reader may be with them, in bytes a ms. */
-const FLUSH_RATE = 64
+/** The slowest that a reader may be, in bytes a ms: Node does not tell how far it is with a write. */
+const SLOWEST_RATE = 64
 
 export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
   readonly #hub: Hub
@@ -63,6 +67,8 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
   /** Turns of the wheel: the next one for this reader, and the one at which its lifetime is over. */
   #dueAt = 0
   #endsAt = 0
+  /** The one at which it has taken too long; only while its socket is full. */
+  #stallsAt = 0
 
   constructor({ place, cursor, sink }: SseReader, options: SseOptions) {
     this.#hub = place.hub
@@ -113,6 +119,7 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
 
   #turn(): void {
     if (this.#dueAt >= this.#endsAt) return this.stop('lifetime')
+    if (this.#phase === 'draining' && this.#dueAt >= this.#stallsAt) return this.#end('stalled')
     // A full socket has enough to send; its reader is not idle.
     if (!this.#sink.isFull) this.#sink.send(HEARTBEAT)
     this.#wait()
@@ -120,8 +127,18 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
 
   #wait(): void {
     const { wheel, heartbeatMs } = this.#options
-    this.#dueAt = Math.min(wheel.after(heartbeatMs), this.#endsAt)
+    const stallsAt = this.#phase === 'draining' ? this.#stallsAt : Infinity
+    this.#dueAt = Math.min(wheel.after(heartbeatMs), this.#endsAt, stallsAt)
     wheel.add(this, this.#dueAt)
+  }
+
+  /** Whatever it takes next, it has to take it by then. */
+  #waitForRoom(): void {
+    const { wheel, stallMs } = this.#options
+    this.#phase = 'draining'
+    this.#stallsAt = wheel.after(stallMs + this.#sink.waiting / SLOWEST_RATE)
+    wheel.remove(this, this.#dueAt)
+    this.#wait()
   }
 
   stop(reason: DisconnectReason): void {
@@ -226,7 +243,7 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
   #write({ chunk, cursor }: Frame, upToDate: boolean): void {
     this.#told = upToDate
     this.#cursor = cursor
-    if (!this.#sink.send(chunk) && this.#phase === 'following') this.#phase = 'draining'
+    if (!this.#sink.send(chunk) && this.#phase === 'following') this.#waitForRoom()
   }
 
   #end(reason: DisconnectReason, cause?: unknown): void {
@@ -236,14 +253,15 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
     this.#options.wheel.remove(this, this.#dueAt)
     this.#hub.remove(this)
     this.#sink.readerEnded(reason, cause)
-    if (reason === 'client') this.#sink.destroy()
+    this.#options.onEnd(reason)
+    if (reason === 'client' || reason === 'stalled') this.#sink.destroy()
     else this.#endResponse()
   }
 
   #endResponse(): void {
     const { wheel } = this.#options
     // Ending waits for what is buffered; a reader that does not read would hold it for ever.
-    this.#dueAt = wheel.after(FLUSH_MS + this.#sink.waiting / FLUSH_RATE)
+    this.#dueAt = wheel.after(FLUSH_MS + this.#sink.waiting / SLOWEST_RATE)
     wheel.add(this, this.#dueAt)
     this.#sink.end()
   }

@@ -67,6 +67,7 @@ const range = (from: number, to: number) =>
 
 const HEARTBEAT_MS = 15_000
 const LIFETIME_MS = 60_000
+const STALL_MS = 20_000
 const TURN_MS = 1000
 /** By the manual clock's chance: 90 %. */
 const JITTERED_MS = 54_000
@@ -83,6 +84,7 @@ function open({ scene = startHub(), position = STREAM.dataTail, ...rest }: Setup
   const response = new FakeResponse()
   response.room = rest.room ?? Infinity
   const ends: [DisconnectReason, unknown][] = []
+  const counted: DisconnectReason[] = []
   const { history = () => Promise.reject(new Error('no history')) } = rest
   const sink = new ResponseSink(response as unknown as ServerResponse, (reason, cause) => {
     ends.push([reason, cause])
@@ -94,11 +96,13 @@ function open({ scene = startHub(), position = STREAM.dataTail, ...rest }: Setup
       wheel: new Wheel(scene.clock, TURN_MS),
       heartbeatMs: HEARTBEAT_MS,
       lifetimeMs: LIFETIME_MS,
+      stallMs: STALL_MS,
+      onEnd: (reason) => counted.push(reason),
       history: (_hub, from) => history(from),
     },
   )
   subscriber.begin()
-  return { ...scene, response, ends, subscriber }
+  return { ...scene, response, ends, counted, subscriber }
 }
 
 /** History that the test hands over when it likes. */
@@ -215,6 +219,40 @@ describe('a socket that pushes back', () => {
     expect([response.ended, response.destroyed]).toEqual([true, false])
     clock.advance(10_000 + TURN_MS)
     expect(response.destroyed).toBe(true)
+  })
+})
+
+describe('a reader that takes nothing of what it was sent', () => {
+  test('is dropped after its time, and counted with the reason', () => {
+    const { clock, hub, response, ends, counted } = open({ room: 1 })
+    clock.advance(STALL_MS - 1)
+    expect([response.destroyed, counted]).toEqual([false, []])
+    clock.advance(TURN_MS + 1)
+    expect([response.destroyed, hub.subscribers]).toEqual([true, 0])
+    expect([ends, counted]).toEqual([[['stalled', undefined]], ['stalled']])
+    expect(clock.timers).toBe(1) // the hub's: it has no reader any more
+  })
+
+  test('has longer for more, as nobody knows how far it is', () => {
+    const { clock, log, response } = open({ room: 2 })
+    response.writableLength = 64 * 5000
+    log.last.give(data(11))
+    clock.advance(STALL_MS + 4000)
+    expect(response.destroyed).toBe(false)
+    clock.advance(1000 + TURN_MS)
+    expect(response.destroyed).toBe(true)
+  })
+
+  test('has all of it again whenever it has taken something', () => {
+    const { clock, log, response, counted } = open({ room: 1 })
+    for (let seqNum = 11; seqNum < 13; seqNum += 1) {
+      clock.advance(STALL_MS - TURN_MS)
+      log.last.give(data(seqNum))
+      response.drain(1)
+    }
+    clock.advance(STALL_MS - TURN_MS)
+    // As long as it may be there at all.
+    expect([response.records, counted]).toEqual([range(11, 13), ['lifetime']])
   })
 })
 
