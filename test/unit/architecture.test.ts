@@ -105,6 +105,7 @@ const RULES: readonly { from: string; may: readonly string[] }[] = [
       'clock.ts',
       'fastify',
       '@fastify/cors',
+      'node:perf_hooks',
       ...PURE_BUILTINS,
     ],
   },
