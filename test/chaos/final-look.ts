@@ -14,6 +14,8 @@ const STILL_MS = 20_000
 /** Sessions are opened again after 2 s at most, dead connections found after some time-outs. */
 const ARRIVAL_MS = 20_000
 const POLL_MS = 50
+/** Of the appends that are sent again; those of the run have smaller numbers. */
+const FIRST_ATTEMPT = 1000
 
 type End = Pick<History, 'final' | 'liveReaders'>
 
@@ -30,8 +32,8 @@ export async function lookAtTheEnd(world: World): Promise<End> {
 async function lookAt(world: World, stream: StreamPlan): Promise<readonly FinalView[]> {
   const deadline = performance.now() + STILL_MS
   const gateways = Array.from({ length: GATEWAYS }, (_, gateway) => gateway)
-  for (;;) {
-    const looks = gateways.map((gateway) => viewOf(world, stream, gateway))
+  for (let attempt = FIRST_ATTEMPT; ; attempt += GATEWAYS) {
+    const looks = gateways.map((gateway) => viewOf(world, stream, gateway, attempt + gateway))
     const views = (await Promise.all(looks)).filter((view) => view !== undefined)
     const isComplete = views.length === GATEWAYS
     if (isComplete && (await isStill(world, stream, views))) return views
@@ -65,6 +67,7 @@ async function viewOf(
   world: World,
   stream: StreamPlan,
   gateway: number,
+  attempt: number,
 ): Promise<FinalView | undefined> {
   const client = new Client(world, { name: `final@${gateway}`, stream })
   const head = await read(client, { mode: 'head', from: 'now' }, gateway)
@@ -78,7 +81,7 @@ async function viewOf(
     messages.push(...outcome.messages)
   }
   if (page.next !== head.outcome.next) return undefined
-  const producers = await producersOf(world, client, gateway)
+  const producers = await producersOf(world, client, gateway, attempt)
   const { next, closed } = page
   return { stream: stream.name, gateway, next, closed, messages, producers }
 }
@@ -88,6 +91,7 @@ async function producersOf(
   world: World,
   client: Client,
   gateway: number,
+  attempt: number,
 ): Promise<Record<string, string>> {
   const { name } = client.stream
   const last = new Map<string, string>()
@@ -101,8 +105,8 @@ async function producersOf(
   const answers: Record<string, string> = {}
   for (const [writer, id] of last) {
     const { epoch, seq } = parseId(id)
-    // No other attempt has this number: if it is stored after all, it is seen.
-    const claim = { writer, epoch, seq, attempt: 1_000 + gateway }
+    // No other attempt has this number: if it is stored after all, it is seen, and by when.
+    const claim = { writer, epoch, seq, attempt }
     const { outcome } = await append(client, { by: 'idempotent', claim, count: 1 }, gateway)
     answers[writer] =
       outcome.kind === 'ok'
