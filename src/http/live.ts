@@ -1,6 +1,7 @@
 /** Live reads: brings a reader and its hub together, whatever the transport. */
 import type { Clock } from '../clock.ts'
 import { LogUnavailableError, ShuttingDownError, StreamNotFoundError } from '../errors.ts'
+import type { GatewayError } from '../errors.ts'
 import type { Hub, Place } from '../hub/hub.ts'
 import type { HubRegistry } from '../hub/registry.ts'
 import type { Batch } from '../hub/ring.ts'
@@ -10,7 +11,7 @@ import { cacheControl } from '../protocol/caching.ts'
 import { STREAM_SSE_DATA_ENCODING } from '../protocol/headers.ts'
 import type { OffsetRequest } from '../protocol/offset.ts'
 import type { ReadRequest } from '../protocol/requests.ts'
-import { ifTrimmed } from '../streams/chunks.ts'
+import { TrimmedError, ifTrimmed } from '../streams/chunks.ts'
 import { locate } from '../streams/lineage.ts'
 import { livePosition } from '../streams/reader.ts'
 import type { StreamService } from '../streams/service.ts'
@@ -80,8 +81,9 @@ export class LiveReads {
         return await this.#poll(place, read, peer)
       } catch (error) {
         // Deleted for good, kept for its forks, or there anew: another look says which.
-        const isLost = error instanceof StreamNotFoundError && attempt < MAX_ATTACH_ATTEMPTS
+        const isLost = error instanceof StreamNotFoundError || error instanceof TrimmedError
         if (!isLost) throw error
+        if (attempt === MAX_ATTACH_ATTEMPTS) throw unclear(error)
       }
     }
   }
@@ -168,6 +170,11 @@ function placeIn(hub: Hub | undefined, offset: OffsetRequest): Place | undefined
   const position = locate(stream, offset.position)
   if (typeof position !== 'number' || position > tail) return undefined
   return hub.next(position).kind === 'behind' ? undefined : { hub, position }
+}
+
+/** What is said to a poll whose stream was not the same at any two looks. */
+function unclear(error: StreamNotFoundError | TrimmedError): GatewayError {
+  return error instanceof TrimmedError ? new LogUnavailableError(error) : error
 }
 
 /** @throws ShuttingDownError no hub will be usable any more */

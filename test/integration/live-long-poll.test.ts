@@ -131,7 +131,7 @@ describe('a long-poll', () => {
         return ((stream, from, handlers) =>
           target.openReadSession(stream, from, {
             ...handlers,
-            onRecords: (records) => void news.push(() => handlers.onRecords(records)),
+            onRecords: (...given) => void news.push(() => handlers.onRecords(...given)),
             onCaughtUp: (tail) => void news.push(() => handlers.onCaughtUp(tail)),
           })) satisfies DurableLog['openReadSession']
       },
@@ -153,6 +153,58 @@ describe('a long-poll', () => {
     const { status, body } = await waiting
     clearInterval(telling)
     expect([status, JSON.parse(body)]).toMatchObject([410, { code: 'offset_gone' }])
+  })
+
+  test('learns what became of its stream when that was deleted under what it reads', async () => {
+    const inner = await openEmbeddedLog({ location: { kind: 'memory' } })
+    const network = { isSlow: false, isDeaf: false }
+    let read = (): void => undefined
+    let letGo = (): void => undefined
+    const reading = new Promise<void>((resolve) => (read = resolve))
+    const gate = new Promise<void>((resolve) => (letGo = resolve))
+    // Reads history late, and does not hear of the deletion.
+    const slow = new Proxy(inner, {
+      get(target, property) {
+        if (property === 'read') {
+          return (async (...given) => {
+            if (network.isSlow) read()
+            if (network.isSlow) await gate
+            return target.read(...given)
+          }) satisfies DurableLog['read']
+        }
+        if (property !== 'openReadSession') return bound(target, property)
+        return ((stream, from, handlers) =>
+          target.openReadSession(stream, from, {
+            ...handlers,
+            onRecords: (...given) => {
+              if (!network.isDeaf) handlers.onRecords(...given)
+            },
+            onCaughtUp: (tail) => {
+              if (!network.isDeaf) handlers.onCaughtUp(tail)
+            },
+          })) satisfies DurableLog['openReadSession']
+      },
+    })
+    // The fast lane would have Node's way look again.
+    const gateway = await startGateway({ log: slow, env: { FAST_LANE: 'off' } })
+    const elsewhere = await startGateway({ log: inner })
+    cleanups.push(async () => {
+      await Promise.all([gateway.shutdown(), elsewhere.shutdown()])
+      await inner.close()
+    })
+    const url = elsewhere.stream('s')
+    await call(url, { method: 'PUT', headers: TEXT })
+    const waiting = call(`${gateway.stream('s')}?offset=-1&live=long-poll`)
+    await parked(gateway, 1)
+    network.isSlow = true
+    // More than one batch of the log: readers find it in history.
+    await call(url, { method: 'POST', headers: TEXT, body: 'x'.repeat(3_000_000) })
+    await reading
+    network.isDeaf = true
+    await call(url, { method: 'DELETE' })
+    letGo()
+    const { status, body } = await waiting
+    expect([status, JSON.parse(body)]).toMatchObject([404, { code: 'stream_not_found' }])
   })
 
   test('leaves nothing behind when its client goes away', async () => {
