@@ -117,8 +117,9 @@ export class LongPollSubscriber implements Subscriber {
       this.#look()
       return
     }
-    const upToDate = batch.end === this.#hub.tail
-    this.#answer(batch, { upToDate, closed: upToDate && this.#hub.closed })
+    const isLast = batch.end === this.#hub.tail
+    const [upToDate, closed] = [isLast && this.#hub.isCurrent, isLast && this.#hub.closed]
+    this.#answer(batch, { upToDate, closed })
   }
 
   #answer(batch: Batch, { upToDate, closed }: { upToDate: boolean; closed: boolean }): void {

@@ -209,8 +209,9 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
     this.#phase = 'following'
     if (batch.records.length === 0) this.#position = batch.end
     else {
-      const upToDate = batch.end === this.#hub.tail
-      this.#send(batch, { end: batch.end, upToDate, closed: upToDate && this.#hub.closed })
+      const isLast = batch.end === this.#hub.tail
+      const [upToDate, closed] = [isLast && this.#hub.isCurrent, isLast && this.#hub.closed]
+      this.#send(batch, { end: batch.end, upToDate, closed })
     }
     if (this.#isFollowing()) this.#pump()
   }
@@ -224,7 +225,7 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
   /** Nothing more to read: says so to a reader that does not know, or that it is the end. */
   #atTail(end: number, closed: boolean): void {
     // While the hub looks for the log, nobody knows whether this is all there is.
-    const upToDate = closed || this.#hub.isCurrent
+    const upToDate = this.#hub.isCurrent
     const isNews = this.#told === undefined || (upToDate && !this.#told)
     if (!isNews && !closed) return
     const progress = { end, upToDate, closed }

@@ -7,9 +7,12 @@ import { backoffMs } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import type { DurableLog, LogRecord, ReadSession, SeqNum } from '../log/log.ts'
 
+/** Records as the log hands them over. */
+export type Delivery = { readonly records: readonly LogRecord[]; readonly upToTail: boolean }
+
 /** Every call names the generation of the session it comes from. */
 export type FollowerHandlers = {
-  readonly onRecords: (records: readonly LogRecord[], generation: number) => void
+  readonly onRecords: (delivery: Delivery, generation: number) => void
   readonly onCaughtUp: (tail: SeqNum, generation: number) => void
   readonly onEnd: (cause: unknown, generation: number) => void
 }
@@ -63,7 +66,7 @@ export class Follower {
     const { onRecords, onCaughtUp, onEnd } = this.#handlers
     try {
       const session = log.openReadSession(stream, from(), {
-        onRecords: (records) => onRecords(records, generation),
+        onRecords: (records, upToTail) => onRecords({ records, upToTail }, generation),
         onCaughtUp: (tail) => onCaughtUp(tail, generation),
         onEnd: (cause) => onEnd(cause, generation),
       })

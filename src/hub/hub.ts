@@ -11,6 +11,7 @@ import type { DurableLog, LogRecord, SeqNum } from '../log/log.ts'
 import type { Sight } from '../streams/visible.ts'
 import { digest } from './digest.ts'
 import { Follower } from './follower.ts'
+import type { Delivery } from './follower.ts'
 import { Frames } from './frames.ts'
 import type { Progress } from './frames.ts'
 import type { OnEncoded } from './frames.ts'
@@ -82,8 +83,8 @@ export class Hub {
   /** Where the ring began after the latest group. */
   #jumpedTo: SeqNum | undefined
   #closed: boolean
-  /** The hub is up to date again, and its readers have yet to hear of it. */
-  #hasRecovered = false
+  /** Whether the ring ends where the log did: not while the hub looks for it, nor inside a batch. */
+  #hasAll = true
 
   constructor(stream: HubStream, options: HubOptions) {
     this.stream = stream
@@ -142,7 +143,7 @@ export class Hub {
 
   /** Whether what the hub has seen is all there is, as far as anybody can know. */
   get isCurrent(): boolean {
-    return this.#state.phase !== 'recovering' && this.#state.phase !== 'stopped'
+    return this.#state.phase !== 'stopped' && (this.#hasAll || this.#closed)
   }
 
   /** How long nothing has been appended, in ms. */
@@ -175,8 +176,9 @@ export class Hub {
     if (batch === undefined) {
       return { kind: 'tail', end: Math.max(end, position), closed: this.#closed }
     }
-    const upToDate = batch.end === end
-    return { kind: 'batch', batch, end: batch.end, upToDate, closed: upToDate && this.#closed }
+    const isLast = batch.end === end
+    const closed = isLast && this.#closed
+    return { kind: 'batch', batch, end: batch.end, upToDate: isLast && this.isCurrent, closed }
   }
 
   add(subscriber: Subscriber): void {
@@ -213,7 +215,7 @@ export class Hub {
     if (state.phase !== this.#state.phase) {
       this.#options.onTransition(this.stream.name, { from: this.#state, to: state, cause })
     }
-    if (this.#state.phase === 'recovering' && state.phase === 'live') this.#hasRecovered = true
+    if (state.phase === 'recovering') this.#setHasAll(false)
     this.#state = state
     this.#run(effects)
   }
@@ -255,17 +257,26 @@ export class Hub {
     }
   }
 
-  #take(records: readonly LogRecord[], generation: number): void {
+  /** Whether that is news. */
+  #setHasAll(hasAll: boolean): boolean {
+    if (this.#hasAll === hasAll) return false
+    this.#hasAll = hasAll
+    this.#nexts.clear()
+    return true
+  }
+
+  #take({ records, upToTail }: Delivery, generation: number): void {
     if (!this.#isCurrent(generation)) return
     this.#handle({ type: 'opened', generation })
+    const isNews = this.#setHasAll(upToTail) && upToTail
     const fresh = records.filter(({ seqNum }) => seqNum >= this.#nextSeq)
     const first = fresh[0]
     const last = fresh.at(-1)
-    if (first === undefined || last === undefined) return
+    if (first === undefined || last === undefined) return isNews ? this.#wakeAll() : undefined
     if (first.seqNum !== this.#nextSeq) return this.#handle({ type: 'stop', reason: 'gap' })
     this.#nextSeq = last.seqNum + 1
     this.#options.onRecords(this.stream.name, fresh)
-    this.#publish(fresh, generation)
+    this.#publish(fresh, generation, isNews)
   }
 
   #caughtUp(tail: SeqNum, generation: number): void {
@@ -273,12 +284,10 @@ export class Hub {
     // Nothing of what lies between was delivered, so it is gone: trimmed by a deletion, most often.
     if (tail > this.#nextSeq) return this.#handle({ type: 'stop', reason: 'gap' })
     this.#handle({ type: 'opened', generation })
-    if (!this.#hasRecovered) return
-    this.#hasRecovered = false
-    this.#wakeAll()
+    if (this.#setHasAll(true)) this.#wakeAll()
   }
 
-  #publish(records: readonly LogRecord[], generation: number): void {
+  #publish(records: readonly LogRecord[], generation: number, isNews: boolean): void {
     const { sight, jump, data, ended } = digest(records, this.stream.contentType, this.#sight)
     const last = data.at(-1)
     this.#nexts.clear()
@@ -291,7 +300,8 @@ export class Hub {
     if (last !== undefined) this.#ring.push({ records: data, end: last.seqNum + 1 })
     if (ended === 'deleted') return this.#handle({ type: 'stop', reason: 'stream_deleted' })
     if (ended === 'eof') this.#handle({ type: 'eof', generation })
-    if (jump !== undefined || last !== undefined || ended === 'eof') this.#wakeAll()
+    const hasMore = jump !== undefined || last !== undefined || ended === 'eof'
+    if (hasMore || isNews) this.#wakeAll()
   }
 
   #wakeAll(): void {
@@ -328,7 +338,7 @@ export class Hub {
     return new Follower(
       { log, clock, stream: this.stream.name, from },
       {
-        onRecords: (records, generation) => this.#guard(() => this.#take(records, generation)),
+        onRecords: (delivery, generation) => this.#guard(() => this.#take(delivery, generation)),
         onCaughtUp: (tail, generation) => this.#caughtUp(tail, generation),
         onEnd: (cause, generation) => this.#ended(cause, generation),
       },

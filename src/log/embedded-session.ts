@@ -52,7 +52,7 @@ export class FollowSession implements ReadSession, Follower {
   deliver(records: readonly LogRecord[], tail: SeqNum): void {
     this.#position = tail
     if (this.#phase.kind === 'following') this.#phase.heartbeat.refresh()
-    this.#call(() => this.#handlers.onRecords(records))
+    this.#call(() => this.#handlers.onRecords(records, true))
     this.#call(() => this.#handlers.onCaughtUp(tail))
   }
 
@@ -82,7 +82,7 @@ export class FollowSession implements ReadSession, Follower {
     const last = records.at(-1)
     // An empty page means that everything up to the tail was trimmed.
     this.#position = last === undefined ? tail : last.seqNum + 1
-    if (last !== undefined) this.#call(() => this.#handlers.onRecords(records))
+    if (last !== undefined) this.#call(() => this.#handlers.onRecords(records, false))
   }
 
   #follow(stream: OpenStream): Promise<void> {

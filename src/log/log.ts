@@ -52,8 +52,13 @@ export type ReadStart = { readonly seqNum: SeqNum } | { readonly tailOffset: num
 export type ReadLimits = { readonly maxRecords: number; readonly maxBytes: number }
 
 export type ReadSessionHandlers = {
-  /** Records in order and without a gap inside one call; the first call begins at `from` or later. */
-  readonly onRecords: (records: readonly LogRecord[]) => void
+  /**
+   * Records in order and without a gap inside one call; the first call begins at `from` or later.
+   *
+   * `upToTail`: they end where a batch of the log ends, and it had no more when they were read.
+   * Otherwise they may end in the middle of a batch; the rest follows, or `onCaughtUp`.
+   */
+  readonly onRecords: (records: readonly LogRecord[], upToTail: boolean) => void
   /** Everything before `tail` has been handed over: after opening, after a live batch, or idle. */
   readonly onCaughtUp: (tail: SeqNum) => void
   /** The session is over and nothing more will be called. Never called after `cancel`. */

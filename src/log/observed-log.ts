@@ -82,9 +82,9 @@ class ObservedLog implements DurableLog {
     }
     observer.onReadSessionOpened()
     const session = this.#log.openReadSession(stream, from, {
-      onRecords: (records) => {
+      onRecords: (records, upToTail) => {
         observer.onRecordsDelivered(records.length, bodyBytes(records))
-        handlers.onRecords(records)
+        handlers.onRecords(records, upToTail)
       },
       onCaughtUp: handlers.onCaughtUp,
       onEnd: (cause) => {

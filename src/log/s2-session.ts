@@ -72,7 +72,8 @@ export class S2ReadSession implements ReadSession {
   #take({ records, tail }: ReadBatch): void {
     if (this.#isOver()) return
     for (const record of records) {
-      if (record.seqNum !== this.#next || this.#pending.length >= MAX_RECORDS) this.#handOver()
+      const isFull = this.#pending.length >= MAX_RECORDS
+      if (record.seqNum !== this.#next || isFull) this.#handOver(false)
       if (this.#isOver()) return
       this.#next = record.seqNum + 1
       this.#pending.push(record)
@@ -85,19 +86,21 @@ export class S2ReadSession implements ReadSession {
 
   #flush(): void {
     this.#flushing = undefined
-    this.#handOver()
     const tail = this.#tail
-    if (tail === undefined || tail < this.#next || tail === this.#announcedTail) return
+    // S2 says where the tail is with whole batches only.
+    const isAtTail = tail !== undefined && tail >= this.#next
+    this.#handOver(isAtTail)
+    if (!isAtTail || tail === this.#announcedTail) return
     this.#next = tail
     this.#announcedTail = tail
     this.#deliver(() => this.#handlers.onCaughtUp(tail))
   }
 
-  #handOver(): void {
+  #handOver(upToTail: boolean): void {
     const records = this.#pending
     if (records.length === 0) return
     this.#pending = []
-    this.#deliver(() => this.#handlers.onRecords(records))
+    this.#deliver(() => this.#handlers.onRecords(records, upToTail))
   }
 
   #deliver(call: () => void): void {
@@ -112,7 +115,7 @@ export class S2ReadSession implements ReadSession {
 
   #end(cause: unknown, failure: (cause: unknown) => unknown): void {
     if (this.#isOver()) return
-    this.#handOver()
+    this.#handOver(false)
     if (this.#isOver()) return
     this.#close(cause)
     this.#handlers.onEnd(cause === undefined ? undefined : failure(cause))

@@ -65,12 +65,15 @@ function follow(log: DurableLog, stream: string, from: SeqNum) {
   const seen = {
     records: [] as LogRecord[],
     caughtUp: [] as SeqNum[],
+    /** The last records of what was said to end where the log does. */
+    whole: [] as SeqNum[],
     ends: [] as unknown[],
     calls: [] as string[],
     cancel: () => {},
   }
   const session = log.openReadSession(stream, from, {
-    onRecords: (records) => {
+    onRecords: (records, upToTail) => {
+      if (upToTail) seen.whole.push(records.at(-1)?.seqNum ?? NaN)
       seen.calls.push(`records ${seqNums(records).join(' ')}`)
       seen.records.push(...records)
     },
@@ -634,6 +637,17 @@ describe.each(logAdapters)('$name', (adapter) => {
         await append(numbered(1), 0)
         await expect.poll(() => session.caughtUp).toContain(1)
         expect(seqNums(session.records)).toEqual([0])
+      })
+
+      it('says of each live batch that it is whole, and never of a part of one', async () => {
+        await append(numbered(800), 0)
+        await append(numbered(800), 800)
+        const session = follow(log, stream, 0)
+        await expect.poll(() => session.caughtUp).toContain(1600)
+        for (const from of [1600, 2500]) await append(numbered(900), from)
+        await expect.poll(() => session.records.length).toBe(3400)
+        expect(session.whole.at(-1)).toBe(3399)
+        expect([1599, 2499, 3399]).toEqual(expect.arrayContaining(session.whole))
       })
 
       it('delivers live batches in order, with the bytes that were appended', async () => {

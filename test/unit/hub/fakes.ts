@@ -81,8 +81,13 @@ export class FakeSession implements ReadSession {
     this.cancelled = true
   }
 
+  /** What does not end with a batch of the log: the rest is to come. */
+  giveSome(...records: LogRecord[]): void {
+    this.handlers.onRecords(records, false)
+  }
+
   give(...records: LogRecord[]): void {
-    this.handlers.onRecords(records)
+    this.handlers.onRecords(records, true)
   }
 }
 

@@ -55,6 +55,31 @@ describe('following', () => {
     expect(hub.next(9)).toEqual({ kind: 'behind' })
   })
 
+  test('calls nothing up to date that may be a part of an append, until the rest is there', () => {
+    const { hub, log } = startHub()
+    const reader = new Witness()
+    hub.add(reader)
+    log.last.giveSome(data(11))
+    expect(hub.next(10)).toMatchObject({ kind: 'batch', end: 12, upToDate: false })
+    expect(hub.isCurrent).toBe(false)
+    log.last.give(data(12))
+    expect(hub.next(12)).toMatchObject({ kind: 'batch', end: 13, upToDate: true })
+    expect([hub.isCurrent, reader.calls]).toEqual([true, ['wake', 'wake']])
+  })
+
+  test('wakes its readers when what they have turns out to be all there is', () => {
+    const { hub, log } = startHub()
+    const readers = [new Witness(), new Witness()]
+    for (const reader of readers) hub.add(reader)
+    log.last.giveSome(data(11))
+    log.last.handlers.onCaughtUp(12)
+    log.last.handlers.onCaughtUp(12)
+    expect([hub.isCurrent, readers.map(({ calls }) => calls.length)]).toEqual([true, [2, 2]])
+    log.last.giveSome(data(12))
+    log.last.give(touch(13))
+    expect([hub.isCurrent, readers.map(({ calls }) => calls.length)]).toEqual([true, [4, 4]])
+  })
+
   test('takes a reader who knows a later tail at its word', () => {
     const { hub } = startHub()
     expect(hub.next(15)).toEqual({ kind: 'tail', end: 15, closed: false })

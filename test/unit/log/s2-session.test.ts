@@ -36,16 +36,18 @@ class FakeSource {
 
 const turn = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
 
-function start(from: number, onRecords: (records: readonly LogRecord[]) => void = () => undefined) {
+type OnRecords = (records: readonly LogRecord[], upToTail: boolean) => void
+
+function start(from: number, onRecords: OnRecords = () => undefined) {
   const source = new FakeSource()
   const calls: unknown[] = []
   const closed: unknown[] = []
   const session = new S2ReadSession(
     from,
     {
-      onRecords: (records) => {
+      onRecords: (records, upToTail) => {
         calls.push(records.map((record) => record.seqNum))
-        onRecords(records)
+        onRecords(records, upToTail)
       },
       onCaughtUp: (tail) => calls.push({ tail }),
       onEnd: (cause) => calls.push({ end: cause }),
@@ -130,12 +132,30 @@ describe('a read session', () => {
     expect(calls).toEqual([[0], { tail: 9 }, [9]])
   })
 
-  test('cuts at 500 records', async () => {
-    const { source, calls } = start(0)
+  test('cuts at 500 records, and says of the last part only that nothing is missing', async () => {
+    const parts: [number, boolean][] = []
+    const { source } = start(0, (records, upToTail) => parts.push([records.length, upToTail]))
     await turn()
-    source.give(...Array.from({ length: 1200 }, (_, n) => n))
+    source.giveUpTo(1200, ...Array.from({ length: 1200 }, (_, n) => n))
     await turn()
-    expect(calls.map((call) => (call as number[]).length)).toEqual([500, 500, 200])
+    expect(parts).toEqual([
+      [500, false],
+      [500, false],
+      [200, true],
+    ])
+  })
+
+  test('takes what S2 sends without a tail for a part', async () => {
+    const parts: boolean[] = []
+    const { source } = start(0, (_records, upToTail) => parts.push(upToTail))
+    await turn()
+    source.give(0, 1)
+    await turn()
+    source.giveUpTo(1, 2)
+    await turn()
+    source.giveUpTo(4, 3)
+    await turn()
+    expect(parts).toEqual([false, false, true])
   })
 
   test('fails with its opening', async () => {
