@@ -7,6 +7,8 @@ type Seed = { readonly seed: number; readonly name: string }
 const FIXED: readonly Seed[] = [
   ...[1, 2, 4, 8, 45].map((seed) => ({ seed, name: 'as ever' })),
   { seed: 52, name: 'a group left open, on streams that are forgotten again and again' },
+  { seed: 62, name: 'a page of the log that ends in the middle of an append' },
+  { seed: 93, name: 'history that is trimmed under a poll' },
   { seed: 57, name: 'a poll at a gateway that hears late of a deletion and a creation' },
 ]
 
