@@ -92,7 +92,7 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
   registerRequestLog(app)
   await registerBrowser(app)
   registerDrain(app, drain)
-  const admission = admit(config, app)
+  const admission = admit(config, app, clock)
   registerErrors(app, clock)
   await app.register(opsRoutes, { ping: (signal) => log.ping(signal), drain })
   await app.register(writeRoutes, { streams })
@@ -159,9 +159,11 @@ function timeoutsOf(config: Config) {
 }
 
 /** Refuses what is new while there is enough to do. */
-function admit(config: Config, app: FastifyInstance): Admission {
+function admit(config: Config, app: FastifyInstance, clock: Clock): Admission {
   const delay = new LoopDelay()
   const admission = new Admission({
+    clock,
+    maxConnectsPerS: config.MAX_CONNECTS_PER_S,
     maxConnections: config.MAX_CONNECTIONS,
     maxLoopDelayMs: config.MAX_EVENT_LOOP_DELAY_MS,
     loopDelayMs: () => delay.ms,

@@ -121,6 +121,8 @@ const variables = z.object({
   // HTTP and S2.
   /** At some 10 KiB for each: 200 MiB. */
   MAX_CONNECTIONS: integer(20_000, 1, 10_000_000),
+  /** One core takes about as many in, if it has nothing else to do. */
+  MAX_CONNECTS_PER_S: integer(10_000, 1, 1_000_000),
   /** Readers notice a quarter of a second; well before that the loop has more to do than it can. */
   MAX_EVENT_LOOP_DELAY_MS: milliseconds(250),
   S2_TIMEOUT_MS: milliseconds(4_000),

@@ -4,11 +4,15 @@
  */
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
+import type { Clock } from '../clock.ts'
 import { OverloadedError } from '../errors.ts'
 
 export type AdmissionOptions = {
-  /** Connections with a claim to be served; of those above it each request is refused. */
+  readonly clock: Clock
+  /** Connections that are served; of those above it each request is refused. */
   readonly maxConnections: number
+  /** New connections that are served, in a second. A second's worth may come at once. */
+  readonly maxConnectsPerS: number
   /** With a later event loop nothing new is begun. In ms. */
   readonly maxLoopDelayMs: number
   /** How late it is, in ms. */
@@ -16,49 +20,67 @@ export type AdmissionOptions = {
 }
 
 /** How many more there may be that are only told so; those above are dropped without a word. */
-const MAX_SURPLUS = 1000
+const MAX_REFUSED = 1000
 
 export class Admission {
   readonly #options: AdmissionOptions
-  readonly #surplus = new WeakSet<Socket>()
+  /** Connections that are to be closed once they were told why. */
+  readonly #refused = new WeakMap<Socket, string>()
   #connections = 0
+  /** How many may come now. */
+  #room: number
+  #roomAt: number
 
   constructor(options: AdmissionOptions) {
     this.#options = options
-  }
-
-  /** How many connections there are. */
-  get connections(): number {
-    return this.#connections
+    this.#room = options.maxConnectsPerS
+    this.#roomAt = options.clock.now()
   }
 
   /** Counts the connections of a server from now on, before anybody else hears of them. */
   watch(server: Server): void {
-    server.maxConnections = this.#options.maxConnections + MAX_SURPLUS
+    server.maxConnections = this.#options.maxConnections + MAX_REFUSED
     server.prependListener('connection', (socket: Socket) => this.#came(socket))
   }
 
   #came(socket: Socket): void {
     this.#connections += 1
-    if (this.#connections > this.#options.maxConnections) this.#surplus.add(socket)
     socket.once('close', () => {
       this.#connections -= 1
     })
+    if (this.#connections > this.#options.maxConnections) {
+      this.#refused.set(socket, 'too many connections')
+    } else if (!this.#takeRoom()) {
+      this.#refused.set(socket, 'too many new connections at the same time')
+    }
+  }
+
+  #takeRoom(): boolean {
+    const { clock, maxConnectsPerS } = this.#options
+    const now = clock.now()
+    // A clock that was set back has stood still.
+    const earned = (Math.max(0, now - this.#roomAt) / 1000) * maxConnectsPerS
+    this.#roomAt = now
+    this.#room = Math.min(maxConnectsPerS, this.#room + earned)
+    if (this.#room < 1) return false
+    this.#room -= 1
+    return true
   }
 
   /** Whether a connection is one too many, and is to be closed once it was told so. */
-  isSurplus(socket: Socket): boolean {
-    return this.#surplus.has(socket)
+  isRefused(socket: Socket): boolean {
+    return this.#refused.has(socket)
   }
 
   /** Whether a request that came by this connection may be begun. */
   admits(socket: Socket): boolean {
-    return !this.isSurplus(socket) && !this.#isBusy()
+    return !this.isRefused(socket) && !this.#isBusy()
   }
 
   /** @throws OverloadedError a request that came by this connection is not to be begun */
   check(socket: Socket): void {
-    if (this.isSurplus(socket)) throw new OverloadedError('too many connections')
+    const reason = this.#refused.get(socket)
+    if (reason !== undefined) throw new OverloadedError(reason)
     if (this.#isBusy()) throw new OverloadedError('the gateway is too busy')
   }
 

@@ -2,9 +2,11 @@
 import http from 'node:http'
 import type { Socket } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
+import type { Clock } from '../../src/clock.ts'
 import { openEmbeddedLog } from '../../src/log/embedded-log.ts'
 import { call } from '../support/http-calls.ts'
 import { startGateway } from '../support/gateway.ts'
+import { ManualClock } from '../support/manual-clock.ts'
 import { connect, readAnswers } from '../support/raw-http.ts'
 import { SseClient } from '../support/sse-client.ts'
 
@@ -15,9 +17,13 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
 })
 
-async function start(lane: string, env: Readonly<Record<string, string>>) {
+async function start(lane: string, env: Readonly<Record<string, string>>, clock?: Clock) {
   const log = await openEmbeddedLog({ location: { kind: 'memory' } })
-  const gateway = await startGateway({ log, env: { FAST_LANE: lane, ...env } })
+  const gateway = await startGateway({
+    log,
+    ...(clock && { clock }),
+    env: { FAST_LANE: lane, ...env },
+  })
   cleanups.push(async () => {
     await gateway.shutdown()
     await log.close()
@@ -66,6 +72,27 @@ describe.each(LANES)('with as many connections as it may have, lane %s', (lane) 
     expect(readers.map(({ complete }) => complete)).toEqual([undefined, undefined])
     readers[0]!.leave()
     await expect.poll(async () => (await askOnce(gateway.url, '/v1/stream/s'))?.status).toBe(200)
+  })
+})
+
+describe.each(LANES)('with as many new connections as it may have in a second, lane %s', (lane) => {
+  test('refuses further ones, and takes them when the time has come', async () => {
+    const clock = new ManualClock()
+    const { gateway, create } = await start(lane, { MAX_CONNECTS_PER_S: '4' }, clock)
+    await create('s')
+    const statuses = async (count: number) => {
+      const answers: unknown[] = []
+      for (let n = 0; n < count; n += 1) {
+        const answer = await askOnce(gateway.url, '/v1/stream/s?offset=-1')
+        answers.push(answer?.status)
+      }
+      return answers
+    }
+    expect(await statuses(4)).toEqual([200, 200, 200, 503])
+    clock.advance(500)
+    expect(await statuses(3)).toEqual([200, 200, 503])
+    const refused = await askOnce(gateway.url, '/v1/stream/s?offset=-1&live=sse')
+    expect(refused).toMatchObject({ status: 503, headers: { ...REFUSAL, connection: 'close' } })
   })
 })
 

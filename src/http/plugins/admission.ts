@@ -9,7 +9,7 @@ export function registerAdmission(app: FastifyInstance, admission: Admission): v
     done()
   })
   app.addHook('onSend', (request, reply, _payload, done) => {
-    if (admission.isSurplus(request.raw.socket)) void reply.header('connection', 'close')
+    if (admission.isRefused(request.raw.socket)) void reply.header('connection', 'close')
     done()
   })
 }
