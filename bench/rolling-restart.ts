@@ -5,10 +5,10 @@
  * `npm run bench:rolling-restart`; `README.md` says how to read it. Linux only.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { startBalancer } from '../test/support/balancer.ts'
 import { CountingPublisher } from '../test/support/counting-publisher.ts'
 import { JSON_TYPE, call } from '../test/support/http-calls.ts'
 import { ReconnectingReader } from '../test/support/reconnecting-reader.ts'
+import { Rotation } from '../test/support/rotation.ts'
 import { startS2Lite } from '../test/support/s2-lite.ts'
 import { number } from './support/figures.ts'
 import { startGateway } from './support/gateway.ts'
@@ -20,24 +20,29 @@ const READERS = number('READERS', 10_000)
 const BATCH = 200
 const EVERY_MS = number('EVERY_MS', 1000)
 const GRACE_S = number('GRACE_SECONDS', 30)
-const FIRST_PORT = number('FIRST_PORT', 42_001)
-const PORTS = [0, 1, 2].map((index) => FIRST_PORT + index)
 
 exitOnSignals()
 const s2 = await startS2Lite()
-const balancer = await startBalancer()
-const start = (port: number): Promise<Server> => {
-  const env = { PORT: String(port), S2_ENDPOINT: s2.url, SHUTDOWN_GRACE_MS: `${GRACE_S * 1000}` }
+const start = (): Promise<Server> => {
+  const env = { S2_ENDPOINT: s2.url, SHUTDOWN_GRACE_MS: `${GRACE_S * 1000}` }
   return startGateway(env, { cores: BOTH_CORES })
 }
-const gateways = await Promise.all(PORTS.map(start))
-balancer.route(PORTS)
-const stream = `${balancer.url}/v1/stream/s`
-await call(stream, { method: 'PUT', headers: JSON_TYPE })
+const gateways = await Promise.all([start(), start(), start()])
+const rotation = new Rotation()
+const route = (): void => rotation.route(gateways.map(({ url }) => url))
+route()
+const stream = (): string => rotation.stream('s')
+await call(stream(), { method: 'PUT', headers: JSON_TYPE })
 
 const readers: ReconnectingReader[] = []
 const publisher = new CountingPublisher(stream, EVERY_MS)
 while (readers.length < READERS) {
+  if (readers.length % 1000 === 0)
+    console.error(
+      readers.length,
+      performance.now(),
+      readers.reduce((n, r) => n + r.refusals, 0),
+    )
   for (let count = 0; count < BATCH; count += 1) readers.push(new ReconnectingReader(stream))
   while (readers.some(({ next }) => next === 0)) await sleep(20)
 }
@@ -51,11 +56,13 @@ const counting = setInterval(() => {
   connectsBefore = now
 }, 1000)
 const begunAt = performance.now()
-for (const [index, port] of PORTS.entries()) {
-  balancer.route(PORTS.filter((other) => other !== port))
-  await gateways[index]?.stop()
-  gateways[index] = await start(port)
-  balancer.route(PORTS)
+for (const leaving of [...gateways]) {
+  // As a platform does: what is about to leave gets no new connections.
+  gateways.splice(gateways.indexOf(leaving), 1)
+  route()
+  await leaving.stop()
+  gateways.push(await start())
+  route()
 }
 const seconds = (performance.now() - begunAt) / 1000
 const messages = await publisher.stop()
@@ -78,7 +85,6 @@ console.table({
 })
 for (const reader of readers) reader.stop()
 for (const gateway of gateways) await gateway.stop()
-await balancer.stop()
 await s2.stop()
 
 function connects(): number {

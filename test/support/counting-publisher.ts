@@ -3,13 +3,13 @@ import { JSON_TYPE, call } from './http-calls.ts'
 
 /** Appends 0, 1, 2 and so on, each until it is acknowledged, as an idempotent producer. */
 export class CountingPublisher {
-  readonly #url: string
+  readonly #url: () => string
   readonly #everyMs: number
   readonly #done: Promise<void>
   #next = 0
   #phase: 'publishing' | 'stopping' = 'publishing'
 
-  constructor(url: string, everyMs: number) {
+  constructor(url: () => string, everyMs: number) {
     this.#url = url
     this.#everyMs = everyMs
     this.#done = this.#run()
@@ -39,7 +39,7 @@ export class CountingPublisher {
     const producer = { 'producer-id': 'p', 'producer-epoch': '0', 'producer-seq': seq }
     for (;;) {
       const headers = { ...JSON_TYPE, ...producer }
-      const answer = call(this.#url, { method: 'POST', headers, body: seq })
+      const answer = call(this.#url(), { method: 'POST', headers, body: seq })
       const status = await answer.then(
         (answered) => answered.status,
         () => undefined,

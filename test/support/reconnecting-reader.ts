@@ -17,18 +17,16 @@ export class ReconnectingReader {
   longestGapMs = 0
   /** What was not as it must be; empty when all is well. */
   readonly problems: string[] = []
-  readonly #url: string
-  readonly #onDelivery: () => void
+  readonly #url: () => string
   #offset = '-1'
   #deliveredAt: number | undefined
   #request: http.ClientRequest | undefined
   #timer: NodeJS.Timeout | undefined
   #phase: 'reading' | 'over' = 'reading'
 
-  /** Begins to read. `onDelivery` is called when messages have come. */
-  constructor(url: string, onDelivery: () => void = () => undefined) {
+  /** Begins to read. `url` is asked before each connection. */
+  constructor(url: () => string) {
     this.#url = url
-    this.#onDelivery = onDelivery
     this.#connect()
   }
 
@@ -41,7 +39,7 @@ export class ReconnectingReader {
   #connect(): void {
     if (this.#phase === 'over') return
     this.connects += 1
-    const url = `${this.#url}?offset=${this.#offset}&live=sse`
+    const url = `${this.#url()}?offset=${this.#offset}&live=sse`
     const request = http.get(url, { agent: false }, (response) => this.#receive(response))
     this.#request = request
     request.on('error', () => this.#again(REFUSED_MS))
@@ -80,7 +78,6 @@ export class ReconnectingReader {
       this.#offset = (JSON.parse(data) as { streamNextOffset: string }).streamNextOffset
     } else if (block.includes('event: data')) {
       for (const message of JSON.parse(data) as number[]) this.#see(message)
-      this.#onDelivery()
     }
   }
 
