@@ -259,12 +259,18 @@ class SocketPair {
   }
 
   #forward(from: net.Socket, to: net.Socket): void {
+    // What is under way when a delay ends still comes before what follows.
+    const underWay: (() => void)[] = []
+    const later = (run: () => void): void => {
+      underWay.push(run)
+      setTimeout(() => underWay.shift()?.(), this.#delayMs())
+    }
     from.on('data', (chunk: Buffer) => {
-      const delayMs = this.#delayMs()
-      if (delayMs > 0) setTimeout(() => this.#write(to, chunk), delayMs)
+      const isLate = this.#delayMs() > 0 || underWay.length > 0
+      if (isLate) later(() => this.#write(to, chunk))
       else if (!this.#write(to, chunk)) this.#waitForDrain(from, to)
     })
-    from.on('end', () => setTimeout(() => to.end(), this.#delayMs()))
+    from.on('end', () => later(() => to.end()))
     from.on('error', () => to.destroy())
     from.on('close', () => {
       // A paused socket that is closed has taken what it had not read with it.
