@@ -3,7 +3,7 @@
  * and a place in Node's queue.
  *
  * It counts turns of its own timer, so nobody waits longer because the clock was set back. What it
- * calls is late by up to a turn, and never early.
+ * calls is never early, and late by up to a turn, and by what the event loop is late in each.
  */
 import type { Clock } from '../clock.ts'
 

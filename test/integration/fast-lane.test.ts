@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import net from 'node:net'
 import type { Socket } from 'node:net'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -251,6 +252,60 @@ describe.each(['on', 'off'])('a live connection with FAST_LANE=%s', (FAST_LANE) 
       headers: { connection: 'close' },
       body: expect.stringContaining('request_timeout') as string,
     })
+    await gateway.shutdown()
+  })
+
+  test('that was answered 408 harms nobody, whatever its client does then', async () => {
+    const gateway = await start({ REQUEST_TIMEOUT_MS: '100', SHUTDOWN_GRACE_MS: '500' })
+    const closings = [
+      // With the answer unread the kernel sends a reset.
+      async (socket: Socket) => {
+        await once(socket, 'readable')
+        socket.destroy()
+      },
+      // It heeds no end, and stays.
+      async (socket: Socket) => {
+        await readAnswer(socket)
+      },
+    ]
+    const errors: unknown[] = []
+    const note = (error: unknown): void => void errors.push(error)
+    process.on('uncaughtExceptionMonitor', note)
+    for (const close of closings) {
+      const { port } = new URL(gateway.url)
+      const socket = net.connect({ port: Number(port), host: '127.0.0.1', allowHalfOpen: true })
+      socket.on('error', () => undefined)
+      await close(socket)
+    }
+    await gateway.shutdown()
+    process.off('uncaughtExceptionMonitor', note)
+    expect(errors).toEqual([])
+  })
+
+  test('that asks for a proxy harms nobody, whatever its client does then', async () => {
+    const gateway = await start({ SHUTDOWN_GRACE_MS: '500' })
+    for (const isReset of [true, false]) {
+      const { port } = new URL(gateway.url)
+      const socket = net.connect({ port: Number(port), host: '127.0.0.1', allowHalfOpen: true })
+      socket.on('error', () => undefined)
+      socket.write(head('CONNECT h:80 HTTP/1.1', 'Host: h'))
+      expect((await readAnswer(socket))?.status).toBe('HTTP/1.1 405 Method Not Allowed')
+      if (isReset) socket.resetAndDestroy()
+    }
+    await gateway.shutdown()
+  })
+
+  test('that sends far ahead of a refusal gets all its answers', async () => {
+    const gateway = await start()
+    const socket = await connect(gateway.url)
+    const count = 400
+    const missing = head('GET /v1/stream/none?offset=-1&live=long-poll HTTP/1.1', 'Host: h')
+    socket.write(missing)
+    socket.write(missing.repeat(count - 1))
+    let text = ''
+    socket.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')))
+    await expect.poll(() => text.split('HTTP/1.1 404').length - 1, { timeout: 10_000 }).toBe(count)
+    socket.destroy()
     await gateway.shutdown()
   })
 

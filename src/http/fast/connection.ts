@@ -222,8 +222,11 @@ export class Connection implements EventSink, Waiter {
 
   /** Closes the connection unless a request is in hand, or a first one may be on its way. */
   closeIdle(): void {
-    if (this.#phase === 'new') this.handOver()
-    else if (this.#phase === 'idle') this.destroy()
+    if (this.#phase === 'new') return this.handOver()
+    if (this.#phase !== 'idle') return
+    // What it was sent last may wait for a slow client.
+    if (this.#socket.writableLength > 0) this.#socket.destroySoon()
+    else this.destroy()
   }
 
   destroy(): void {

@@ -53,5 +53,6 @@ export class Connections {
   #release(socket: Socket): void {
     for (const [event, listener] of this.#listeners) socket.removeListener(event, listener)
     socket.allowHalfOpen = true
+    socket.resume()
   }
 }

@@ -23,7 +23,7 @@ export const MAX_HEAD_BYTES = 4096
 const METHOD = 'GET '
 const BEGIN = Buffer.from(`${METHOD}${STREAM_PREFIX}`, 'latin1')
 const END = '\r\n\r\n'
-const REQUEST_LINE = /^GET (\/[!-~]*) HTTP\/1\.1$/
+const REQUEST_LINE = /^GET (\/[!"$-~]*) HTTP\/1\.1$/
 /** RFC 9110 §5.1 and §5.5, without obs-text, and without the quirks of white space. */
 const HEADER = /^([A-Za-z0-9!#$%&'*+.^_`|~-]+): ?([!-~](?:[ -~]*[!-~])?)$/
 /** Nothing in it is escaped, and no parameter has a meaning that is not known here. */

@@ -54,6 +54,8 @@ export class FastLane {
       serve: (request, connection) => this.#serve(request, connection),
       toNode,
       refuseLate: (socket) => {
+        // Node's from here on: somebody has to hear of its errors, and to end it at last.
+        toNode(socket)
         server.emit('clientError', Object.assign(new Error('request timeout'), LATE), socket)
       },
       admits: (socket) => admission.admits(socket),
@@ -80,7 +82,10 @@ export class FastLane {
   }
 
   #serve(request: PlainGet, connection: Connection): void {
-    this.#answer(request, connection).catch(() => connection.fail())
+    this.#answer(request, connection).catch((error: unknown) => {
+      this.#options.lines.laneFailed(request.path, error)
+      connection.fail()
+    })
   }
 
   async #answer(request: PlainGet, connection: Connection): Promise<void> {

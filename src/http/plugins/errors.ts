@@ -51,6 +51,9 @@ function registerServerEvents({ server }: FastifyInstance): void {
   // RFC 9110 §10.1.1: an expectation we do not know may be ignored.
   server.on('checkExpectation', (request, response) => server.emit('request', request, response))
   server.on('connect', (_request, socket) => {
+    // Node has let go of it: nobody else hears of its errors, or ends it.
+    socket.on('error', () => socket.destroy())
+    socket.once('finish', () => socket.destroy())
     refuse(socket, plainProblem('method_not_allowed', 'this is no proxy', 0))
   })
 }

@@ -1,6 +1,7 @@
 /** One line for each request, when it is over: no bodies, no query, no headers, so no secrets. */
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { DisconnectReason } from '../event-sink.ts'
+import { GatewayError } from '../../errors.ts'
 import { pathOf } from '../stream-url.ts'
 
 /** A refusal or a failure that has a stable code. */
@@ -59,6 +60,11 @@ export class LiveLines {
 
   constructor(log: FastifyBaseLogger) {
     this.#log = log
+  }
+
+  /** What only a bug explains. A refusal is for the way that says it to the client. */
+  laneFailed(path: string, error: unknown): void {
+    if (!(error instanceof GatewayError)) this.#log.error({ path, err: error }, 'fast lane failed')
   }
 
   /** The line of a request that has begun. */

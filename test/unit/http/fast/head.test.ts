@@ -39,6 +39,7 @@ describe('readPlainGet', () => {
     ['a parameter that is given twice', head(`GET ${URL}&live=sse HTTP/1.1`, 'Host: h')],
     ['a parameter that is escaped', head('GET /v1/stream/a?live=ss%65 HTTP/1.1', 'Host: h')],
     ['an empty parameter', head('GET /v1/stream/a?live=sse&offset= HTTP/1.1', 'Host: h')],
+    ['a fragment in the path', head('GET /v1/stream/a#x?live=sse HTTP/1.1', 'Host: h')],
     ['a fragment', head(`GET ${URL}#x HTTP/1.1`, 'Host: h')],
     ['two spaces', head(`GET  ${URL} HTTP/1.1`, 'Host: h')],
     ['a line that ends without CR', Buffer.from(`GET ${URL} HTTP/1.1\nHost: h\r\n\r\n`)],
