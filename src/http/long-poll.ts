@@ -79,7 +79,7 @@ export class LongPollSubscriber implements Subscriber {
 
   /** The client is gone: nobody waits for the result. */
   abandon(): void {
-    this.#answerEmpty()
+    if (this.#phase !== 'answered') this.#answerEmpty()
   }
 
   #look(): void {
@@ -104,7 +104,7 @@ export class LongPollSubscriber implements Subscriber {
     this.#phase = 'parked'
     if (this.#cancelTimer !== undefined) return
     const { clock, timeoutMs } = this.#options
-    this.#cancelTimer = clock.after(timeoutMs, () => this.#answerEmpty())
+    this.#cancelTimer = clock.after(timeoutMs, () => this.#timeIsUp())
     this.#hub.add(this)
   }
 
@@ -130,6 +130,12 @@ export class LongPollSubscriber implements Subscriber {
       body: this.#hub.frames.body(batch.records),
       cursor: this.#cursor(batch.end, 0),
     })
+  }
+
+  /** An empty answer says that there is nothing more, which nobody knows while the log is away. */
+  #timeIsUp(): void {
+    if (this.#hub.isCurrent) this.#answerEmpty()
+    else this.#fail(new LogUnavailableError())
   }
 
   #answerEmpty(): void {

@@ -69,6 +69,13 @@ describe('a long-poll at the tail', () => {
     expect(hub.subscribers).toBe(0)
   })
 
+  test('fails when its time is up while nobody knows whether there is more', async () => {
+    const { log, clock, result } = poll()
+    log.last.handlers.onEnd(new Error('reset'))
+    clock.advance(TIMEOUT_MS)
+    await expect(result).rejects.toBeInstanceOf(LogUnavailableError)
+  })
+
   test('is answered empty, and at once, on a closed stream', async () => {
     const { result, clock } = poll({ scene: startHub({ closed: true }) })
     expect(await result).toMatchObject({ next: 10, upToDate: true, closed: true, body: undefined })
