@@ -13,23 +13,24 @@ import { connectionFailure } from './s2-answers.ts'
 
 const MIB = 1024 * 1024
 
-/**
- * What S2 may send of one stream before it is read: 100 ms of the 100 MiB/s that it gives one at
- * most, and all that a session which is not read holds here.
- */
-const STREAM_WINDOW_BYTES = 10 * MIB
+/** As S2's own limit; the SDK takes no more either, whatever the server would allow. */
+export const MAX_STREAMS = 100
 
-/** What it may send of all: up to 100 sessions share it, and 10 MiB are a batch for each of ten. */
+/**
+ * What S2 may send of one stream before it is read, and all that a session which is not read holds
+ * here: one of its largest frames. It alone bounds them: Node gives the connection's window back
+ * when bytes arrive, whether they are read or not.
+ */
+const STREAM_WINDOW_BYTES = 2 * MIB
+
+/** What it may send of all before Node takes it in: up to 100 sessions share it. */
 const CONNECTION_WINDOW_BYTES = 64 * MIB
 
 /** Node's own limit, of 10 MB, would refuse streams before the windows are full. */
-const SESSION_MEMORY_MB = (STREAM_WINDOW_BYTES + CONNECTION_WINDOW_BYTES) / MIB + 8
+const SESSION_MEMORY_MB = (MAX_STREAMS * STREAM_WINDOW_BYTES + CONNECTION_WINDOW_BYTES) / MIB + 8
 
 /** The largest window of HTTP/2: RFC 9113, section 6.9.1. */
 const MAX_WINDOW_BYTES = 2 ** 31 - 1
-
-/** As S2's own limit; the SDK takes no more either, whatever the server would allow. */
-export const MAX_STREAMS = 100
 
 export type ReadConnectionOptions = {
   readonly origin: string
