@@ -14,8 +14,8 @@ export type HubRegistryOptions = Omit<HubOptions, 'onReleased'> & {
 
 /** How long the bytes of all rings are taken for what they were, in ms: they are a sum over all. */
 const SUM_AGE_MS = 100
-/** A hub that had no reader for as long is nobody's: who asked for it would have come. In ms. */
-const UNUSED_MS = 1000
+/** A hub that had no reader for as long is nobody's: who reads history first would have come. In ms. */
+const UNUSED_MS = 5000
 
 export class HubRegistry {
   readonly #options: HubOptions
@@ -83,10 +83,15 @@ export class HubRegistry {
 
   /** Lets go of hubs that wait for readers to come back; whether that was enough. */
   #makeRoom(): boolean {
-    const now = this.#limits.clock.now()
-    for (const hub of this.#hubs.values()) {
-      const { idleSince } = hub
-      if (idleSince === undefined || now - idleSince < UNUSED_MS) continue
+    const { clock, maxBytes } = this.#limits
+    const now = clock.now()
+    const unused = [...this.#hubs.values()].filter(
+      ({ idleSince = Infinity }) => now - idleSince >= UNUSED_MS,
+    )
+    const held = unused.reduce((sum, { bytes }) => sum + bytes, 0)
+    // In vain they are not let go of.
+    if (this.#bytes() - held >= maxBytes) return false
+    for (const hub of unused) {
       this.#sum.bytes -= hub.bytes
       hub.stop('idle')
       if (this.#hasRoom()) return true

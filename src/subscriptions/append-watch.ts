@@ -109,13 +109,14 @@ export class AppendWatch implements StreamWatch {
     try {
       return await run()
     } finally {
-      if (!this.#isFree(stream)) await this.#lookAgain(stream)
+      await this.#lookAgain(stream)
     }
   }
 
   async #lookAgain(stream: string): Promise<void> {
     const { membership } = this.#options
     try {
+      if (this.#isFree(stream)) return
       if (!membership.isCurrent) await membership.current()
       if (this.#matches(stream).length === 0) return
       await this.#hold(stream)
