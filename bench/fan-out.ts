@@ -26,6 +26,7 @@ const SETTINGS: Settings = {
   warmUpSeconds: number('WARM_UP_SECONDS', 3),
   seconds: number('SECONDS', 6),
   idleSeconds: number('IDLE_SECONDS', 20),
+  stallSeconds: number('STALL_SECONDS', 60),
   inFlight: number('IN_FLIGHT', 400),
 }
 /** Rows and workloads whose name holds one of these texts; all by default. */
@@ -46,10 +47,11 @@ for (const { name, missing } of all) {
   if (missing !== undefined) console.log(`Not installed, so left out: ${name} (${missing})`)
 }
 
-function canRun({ missing, only, paths }: Peer, workload: Workload): boolean {
+function canRun({ missing, only, paths, holdsStalled }: Peer, workload: Workload): boolean {
   const isPoll = workload.kind === 'live' && workload.transport === 'long-poll'
   const isFor = only === undefined || only.includes(workload.name)
-  return missing === undefined && isFor && (!isPoll || paths.poll !== undefined)
+  const holds = workload.kind !== 'stalled' || holdsStalled === true
+  return missing === undefined && isFor && holds && (!isPoll || paths.poll !== undefined)
 }
 
 async function compare(workload: Workload): Promise<void> {

@@ -2,9 +2,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { withLoad } from './load.ts'
 import type { Delivered, LoadOptions } from './load.ts'
-import { makeStreams, mediaType } from './peers.ts'
+import { makeStreams, mediaType, PATIENCE } from './peers.ts'
 import type { Peer } from './peers.ts'
-import { LOAD_CORE, SERVER_CORE, watchCore } from './processes.ts'
+import { LOAD_CORE, SERVER_CORE, socketMemoryKb, watchCore } from './processes.ts'
 import type { Server } from './processes.ts'
 import { turnsOf } from './workloads.ts'
 import type { Workload } from './workloads.ts'
@@ -14,6 +14,7 @@ export type Settings = {
   readonly warmUpSeconds: number
   readonly seconds: number
   readonly idleSeconds: number
+  readonly stallSeconds: number
   readonly inFlight: number
 }
 
@@ -31,6 +32,16 @@ export type FanOut = {
   /** Of a core, 0 to 1, as all shares here. */
   readonly idleCore?: number
   readonly rssMb: number
+  /** Before readers stall, the highest while they do, and the highest while they catch up. */
+  readonly rssBeforeMb?: number
+  readonly rssStalledMb?: number
+  readonly rssCatchingUpMb?: number
+  readonly grownMb?: number
+  /** What a ring may hold. */
+  readonly ringMb?: number
+  /** What was posted while readers stalled, and what the kernel has taken of it for each. */
+  readonly postedMb?: number
+  readonly kernelKbPerReader?: number
   readonly serverBusy?: number
   /** What the generator used of its core while readers connected, or deliveries were outstanding. */
   readonly loadBusy?: number
@@ -41,6 +52,7 @@ export type FanOut = {
   readonly faults: number
 }
 
+const MIB = 1024 * 1024
 /** Readers of a first, unmeasured catch-up: a JIT compiler has seen its code then. */
 const WARM_UP_READERS = 10
 /** How a history is posted, which is not measured. */
@@ -49,6 +61,9 @@ const MESSAGES_OF_TURN = 100
 const QUIET = 0.05
 const QUIET_WINDOW_MS = 300
 const SETTLE_MS = 10_000
+/** Small against a ring, so that a stalled reader's data stays with the server. */
+const STALLED_RCVBUF = 16 * 1024
+const WATCH_RSS_MS = 500
 /** One stream's messages stay in order; many streams do not wait for each other. */
 const PUBLISHERS = 16
 
@@ -66,7 +81,7 @@ export async function runRound(
   settings: Settings,
   directory: string,
 ): Promise<FanOut> {
-  const server = await peer.start(directory)
+  const server = await peer.start(directory, workload.kind === 'stalled' ? PATIENCE : {})
   try {
     await makeStreams(peer, server.url, workload.streams)
     return await measure({ peer, workload, settings, server })
@@ -83,6 +98,8 @@ async function measure(bench: Bench): Promise<FanOut> {
       return measureConnect(bench)
     case 'catch-up':
       return measureCatchUp(bench, bench.workload.history)
+    case 'stalled':
+      return measureStalled(bench, bench.workload)
   }
 }
 
@@ -148,6 +165,48 @@ async function measureCatchUp(bench: Bench, history: number): Promise<FanOut> {
   return { ...deliveries(delivered, cpuMs), seconds, rssMb: server.rssKb() / 1024, ...cores }
 }
 
+function measureStalled(
+  bench: Bench,
+  workload: Extract<Workload, { kind: 'stalled' }>,
+): Promise<FanOut> {
+  const { server, settings } = bench
+  const options = { ...optionsOf(bench), bytes: workload.bytes, rcvbuf: STALLED_RCVBUF }
+  return withLoad(options, async (load) => {
+    await load.connect()
+    await load.publish(turnsOf(workload, settings.warmUpSeconds))
+    await settled(server)
+    const [rssBeforeMb, socketsBefore] = [server.rssKb() / 1024, socketMemoryKb()]
+    const turns = turnsOf(workload, settings.stallSeconds)
+    await load.stall()
+    const stalled = watchRss(server)
+    const posted = await load.publish(turns)
+    const rssStalledMb = stalled()
+    const kernelKb = socketMemoryKb() - socketsBefore
+    await settled(server)
+    const used = watch(server)
+    const catchingUp = watchRss(server)
+    await load.resume()
+    const delivered = await load.receive()
+    const { cpuMs, ...cores } = used()
+    const figures = deliveries(delivered, cpuMs)
+    return {
+      ...figures,
+      // What is missing of it then is what it is about.
+      faults: figures.faults + posted.closed + posted.refused,
+      seconds: delivered.seconds,
+      rssBeforeMb,
+      rssStalledMb,
+      grownMb: rssStalledMb - rssBeforeMb,
+      rssCatchingUpMb: catchingUp(),
+      rssMb: server.rssKb() / 1024,
+      postedMb: (turns.turns * turns.messages * workload.bytes) / MIB,
+      kernelKbPerReader: kernelKb / workload.readers,
+      ringMb: (bench.peer.ringBytes ?? NaN) / MIB,
+      ...cores,
+    }
+  })
+}
+
 function readAll(options: LoadOptions): Promise<Delivered> {
   return withLoad(options, async (load) => {
     await load.connect()
@@ -184,6 +243,7 @@ function optionsOf({ peer, workload, settings, server }: Bench): LoadOptions {
     history: 0,
     inFlight: settings.inFlight,
     publishers: Math.min(PUBLISHERS, workload.streams),
+    rcvbuf: 0,
   }
 }
 
@@ -197,6 +257,20 @@ function watch(server: Server): () => Use {
     const cpuMs = server.cpuMs() - before
     const others = serverCore() - cpuMs / (performance.now() - begunAt)
     return { cpuMs, others, loadCore: loadCore() }
+  }
+}
+
+/** The highest RSS from now on, in MiB. */
+function watchRss(server: Server): () => number {
+  let highest = server.rssKb()
+  const look = (): void => {
+    highest = Math.max(highest, server.rssKb())
+  }
+  const timer = setInterval(look, WATCH_RSS_MS)
+  return () => {
+    clearInterval(timer)
+    look()
+    return highest / 1024
   }
 }
 

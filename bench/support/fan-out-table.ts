@@ -60,6 +60,19 @@ const COLUMNS: Readonly<Record<Workload['kind'], Readonly<Record<string, Column>
     ...PER_DELIVERY,
     ...SHARES,
   },
+  stalled: {
+    'RSS MB before': plain('rssBeforeMb', 0),
+    'RSS MB stalled': plain('rssStalledMb', 0),
+    'grown MB': plain('grownMb', 0),
+    'ring MB': plain('ringMb', 0),
+    'kernel KB/reader': plain('kernelKbPerReader', 0),
+    'RSS MB catching up': plain('rssCatchingUpMb', 0),
+    'seconds to catch up': plain('seconds', 1),
+    'deliveries/s': plain('deliveriesPerSecond', 0),
+    'CPU µs/delivery': plain('cpuUsPerDelivery', 2),
+    'to floor': ratio('cpuUsPerDelivery', FLOOR),
+    ...SHARES,
+  },
 }
 
 /** Prints the medians of each row's rounds. */
@@ -90,6 +103,8 @@ function title({ name, readers, streams, ...workload }: Workload): string {
       return `${who}, sse`
     case 'catch-up':
       return `${who}, sse, ${workload.history} messages each`
+    case 'stalled':
+      return `${who}, sse, ${workload.rate} messages/s of ${workload.bytes} bytes`
   }
 }
 
@@ -117,6 +132,11 @@ function warn(rows: Rows, rounds: ReadonlyMap<string, readonly FanOut[]>): void 
   say(
     "Others used the server's core, so waits are longer and caches colder",
     ({ others }) => others >= MUCH,
+  )
+  say(
+    'So little was posted that the ring and the kernel may have held all of it',
+    ({ postedMb = Infinity, ringMb = 0, kernelKbPerReader = 0 }) =>
+      postedMb <= ringMb + kernelKbPerReader / 1024,
   )
   for (const [name, { faults }] of rows) {
     if (faults > 0) console.log(`${name}: ${faults} faults (missing, twice, damaged, cut, refused)`)

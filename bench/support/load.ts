@@ -29,6 +29,8 @@ export type LoadOptions = {
   readonly inFlight: number
   /** Connections that messages are posted over. */
   readonly publishers: number
+  /** What the kernel may keep for a reader that does not take it; 0: as much as it likes. */
+  readonly rcvbuf: number
 }
 
 export type Turns = {
@@ -105,6 +107,16 @@ export class Load {
   /** Waits until every reader has what there was before it came. */
   async receive(): Promise<Delivered> {
     return (await this.#ask('receive')) as Delivered
+  }
+
+  /** Readers take nothing any more; messages that are posted wait for none of them. */
+  async stall(): Promise<void> {
+    await this.#ask('stall')
+  }
+
+  /** They go on; `receive` waits until each has what it has missed. */
+  async resume(): Promise<void> {
+    await this.#ask('resume')
   }
 
   async stop(): Promise<void> {

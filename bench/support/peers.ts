@@ -1,6 +1,7 @@
 /** The rows: the gateway, and servers that do the same or less, all under the same load. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { loadConfig } from '../../src/config.ts'
 import { CACHE } from './cache.ts'
 import { startGateway } from './gateway.ts'
 import { hasNchan, startNchan } from './nchan.ts'
@@ -27,6 +28,8 @@ export type Paths = {
   readonly poll?: string
 }
 
+export type Environment = Readonly<Record<string, string>>
+
 export type Peer = {
   readonly name: string
   readonly paths: Paths
@@ -36,13 +39,25 @@ export type Peer = {
   readonly posts: 'text' | 'json'
   /** Workloads that it is there for; all by default. */
   readonly only?: readonly string[]
+  /** Whether readers that take nothing cost it no queue each: others would not survive them. */
+  readonly holdsStalled?: boolean
+  /** What it keeps of a stream for all its readers together, if not everything. */
+  readonly ringBytes?: number
   /** Whether streams have to be made before there is a message. */
   readonly makesStreams: boolean
-  /** Starts a fresh one; the directory is its own. */
-  start(directory: string): Promise<Server>
+  /** Starts a fresh one; the directory is its own, and a gateway is told what else there is. */
+  start(directory: string, settings?: Environment): Promise<Server>
 }
 
 const HOUR_MS = '3600000'
+/**
+ * For readers that take nothing: they stay, and every message is taken in, however late the event
+ * loop is on a machine that does something else. One refused would be one that readers miss.
+ */
+export const PATIENCE: Environment = {
+  SSE_STALL_TIMEOUT_MS: HOUR_MS,
+  MAX_EVENT_LOOP_DELAY_MS: HOUR_MS,
+}
 const PEERS_COMMAND = 'npm run bench:peers'
 
 const DURABLE_STREAMS: Paths = {
@@ -60,7 +75,13 @@ const plain = { paths: PLAIN, posts: 'text', makesStreams: false } as const
 export function peers(s2: string | undefined): readonly Peer[] {
   const withoutS2 = s2 === undefined ? 'npm run s2-lite:install' : undefined
   return [
-    { ...durable, name: 'gateway', start: startOnDisk },
+    {
+      ...durable,
+      name: 'gateway',
+      holdsStalled: true,
+      ringBytes: loadConfig({}).MAX_RING_BYTES,
+      start: startOnDisk,
+    },
     {
       ...durable,
       name: 'gateway, one JSON POST',
@@ -96,16 +117,21 @@ export function peers(s2: string | undefined): readonly Peer[] {
       start: () => startServer(script('reference-server.ts')),
     },
     { ...plain, name: 'Node, res.write', start: () => startServer(script('bare-sse.ts')) },
-    { ...plain, name: FLOOR, start: () => startServer([build('floor', ['floor.c', 'loop.c'])]) },
+    {
+      ...plain,
+      name: FLOOR,
+      holdsStalled: true,
+      start: () => startServer([build('floor', ['floor.c', 'loop.c'])]),
+    },
   ]
 }
 
-function startOnDisk(directory: string): Promise<Server> {
-  return startPatient({ DATA_DIR: directory })
+function startOnDisk(directory: string, settings?: Environment): Promise<Server> {
+  return startPatient({ DATA_DIR: directory, ...settings })
 }
 
 /** Nobody is sent away within a run. */
-function startPatient(log: Readonly<Record<string, string>>): Promise<Server> {
+function startPatient(log: Environment): Promise<Server> {
   return startGateway({ SSE_LIFETIME_MS: HOUR_MS, LONG_POLL_TIMEOUT_MS: HOUR_MS, ...log })
 }
 

@@ -14,6 +14,8 @@ import { signalAll } from '../../test/support/gateway-process.ts'
 export const SERVER_CORE = 0
 export const LOAD_CORE = 1
 
+const PAGE_KB = 4
+
 /** A process, and those that it has started. */
 export type Server = {
   readonly url: string
@@ -93,6 +95,12 @@ export function watchCore(core: number): () => number {
     const after = ticksOf(core)
     return (after.busy - before.busy) / (after.all - before.all)
   }
+}
+
+/** proc(5), sockstat: what the kernel holds in the buffers of all TCP sockets, in KiB. */
+export function socketMemoryKb(): number {
+  const sockets = readFileSync('/proc/net/sockstat', 'utf8')
+  return Number(/^TCP:.* mem (\d+)$/m.exec(sockets)?.[1] ?? 0) * PAGE_KB
 }
 
 /** The path of a file beside this one's folder. */

@@ -16,6 +16,13 @@ export type Workload = {
     }
   | { readonly kind: 'connect' }
   | { readonly kind: 'catch-up'; readonly history: number }
+  | {
+      /** Readers stay and take nothing, messages come; then they take it all. */
+      readonly kind: 'stalled'
+      /** One message each. */
+      readonly rate: number
+      readonly bytes: number
+    }
 )
 
 export const WORKLOADS: readonly Workload[] = [
@@ -26,6 +33,7 @@ export const WORKLOADS: readonly Workload[] = [
   live('many-streams', { readers: 10_000, streams: 1000, rate: 500 }),
   { name: 'connect', kind: 'connect', readers: 10_000, streams: 1 },
   { name: 'catch-up', kind: 'catch-up', readers: 100, streams: 1, history: 20_000 },
+  { name: 'stalled', kind: 'stalled', readers: 1000, streams: 1, rate: 200, bytes: 1000 },
 ]
 
 type Live = Extract<Workload, { readonly kind: 'live' }>
@@ -38,7 +46,10 @@ function live(
 }
 
 /** The turns of so many seconds, two at least. */
-export function turnsOf({ rate, messages }: Live, seconds: number): Turns {
+export function turnsOf(
+  { rate, messages = 1 }: Pick<Live, 'rate'> & Partial<Pick<Live, 'messages'>>,
+  seconds: number,
+): Turns {
   return { turns: Math.max(2, Math.round(rate * seconds)), messages, intervalMs: 1000 / rate }
 }
 

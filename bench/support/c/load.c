@@ -6,6 +6,8 @@
  *   connect                                 opens all readers; answers when each has a byte
  *   publish <turns> <messages> <ns>         posts in turns; answers when every reader has them all
  *   receive                                 answers when every reader has what is outstanding
+ *   stall                                   readers read no more; `publish` waits for answers alone
+ *   resume                                  they do again, and what they have from now on is counted
  *
  * It ends with its stdin, and resets its connections, so that none lingers.
  */
@@ -29,6 +31,8 @@
 
 /* No delivery and no answer for so long: what is outstanding is missing. */
 #define STALL_NS (10 * SECOND_NS)
+/* Of Ethernet. The kernel measures a socket's buffers in segments, and those of loopback are 64 KiB. */
+#define SEGMENT_BYTES 1460
 /* The slowest server takes a few seconds for ten thousand. */
 #define CONNECT_NS (60 * SECOND_NS)
 
@@ -39,6 +43,7 @@ Options options = {.streams = 1,
                    .publishers = 1};
 
 static enum { IDLE, CONNECTING, DELIVERING } work = IDLE;
+static bool is_stalled;
 static uint64_t work_since_ns, work_since_cpu_ns;
 
 unsigned render_path(char *into, unsigned size, const char *path, unsigned stream,
@@ -60,13 +65,19 @@ unsigned render_path(char *into, unsigned size, const char *path, unsigned strea
   return length;
 }
 
-int connect_to_server(bool may_block) {
+int connect_to_server(bool may_block, unsigned receive_buffer) {
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) die("no more sockets: errno %d", errno);
   struct linger reset = {.l_onoff = 1, .l_linger = 0};
   setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
   int on = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (receive_buffer > 0) {
+    /* Both before it connects: the window and the segments are agreed upon then. */
+    int size = (int)receive_buffer, segment = SEGMENT_BYTES;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
+  }
   if (!may_block) fcntl(fd, F_SETFL, O_NONBLOCK);
   struct sockaddr_in address = {.sin_family = AF_INET,
                                 .sin_port = htons((uint16_t)options.port),
@@ -94,7 +105,16 @@ static void set_option(char *argument) {
   else if (strcmp(argument, "history") == 0) options.history = number;
   else if (strcmp(argument, "inFlight") == 0) options.in_flight = number;
   else if (strcmp(argument, "publishers") == 0) options.publishers = number;
+  else if (strcmp(argument, "rcvbuf") == 0) options.receive_buffer = number;
   else die("no such option: %s", argument);
+}
+
+static void stall(bool value) {
+  is_stalled = value;
+  readers_stall(value);
+  if (!value) tally_reset();
+  puts("{}");
+  fflush(stdout);
 }
 
 static void obey(const char *command) {
@@ -108,6 +128,10 @@ static void obey(const char *command) {
     readers_connect();
   } else if (strcmp(command, "receive") == 0) {
     work = DELIVERING;
+  } else if (strcmp(command, "stall") == 0) {
+    stall(true);
+  } else if (strcmp(command, "resume") == 0) {
+    stall(false);
   } else if (sscanf(command, "publish %u %u %lu", &turns, &messages, &interval_ns) == 3) {
     work = DELIVERING;
     tally_reset();
@@ -145,7 +169,7 @@ static void look_at_connecting(void) {
 
 /* What is not there after a while will not come. */
 static void look_at_deliveries(void) {
-  bool is_done = publisher_is_done() && tally.outstanding == 0;
+  bool is_done = publisher_is_done() && (is_stalled || tally.outstanding == 0);
   if (!is_done && now_ns() < tally.last_ns + STALL_NS) return;
   work = IDLE;
   tally_print();

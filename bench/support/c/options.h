@@ -26,6 +26,8 @@ typedef struct {
   unsigned in_flight;
   /* Connections that messages are posted over; one stream's always over the same. */
   unsigned publishers;
+  /* Bytes that the kernel takes for a reader, about; 0 leaves it to the kernel. */
+  unsigned receive_buffer;
 } Options;
 
 extern Options options;
@@ -33,6 +35,7 @@ extern Options options;
 /* Copies a path and replaces what is in braces; says how long it is. */
 unsigned render_path(char *into, unsigned size, const char *path, unsigned stream,
                      const char *offset);
-int connect_to_server(bool may_block);
+/* A receive buffer of 0 bytes is one of the kernel's choice. */
+int connect_to_server(bool may_block, unsigned receive_buffer);
 
 #endif

@@ -148,7 +148,7 @@ static void open_connections(void) {
   for (unsigned index = 0; index < options.publishers; index += 1) {
     Connection *connection = &connections[index];
     if (connection->source.ready != NULL) close(connection->source.fd);
-    connection->source = (Source){.ready = ready, .fd = connect_to_server(true)};
+    connection->source = (Source){.ready = ready, .fd = connect_to_server(true, 0)};
     response_reset(&connection->response);
     loop_add(&connection->source, EPOLLIN);
   }

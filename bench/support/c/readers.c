@@ -58,7 +58,7 @@ static void open_reader(Reader *reader, unsigned index) {
   reader->is_connecting = true;
   strcpy(reader->offset, "now");
   response_reset(&reader->response);
-  reader->source = (Source){.ready = ready, .fd = connect_to_server(false)};
+  reader->source = (Source){.ready = ready, .fd = connect_to_server(false, options.receive_buffer)};
   loop_add(&reader->source, EPOLLOUT);
 }
 
@@ -71,6 +71,13 @@ void readers_connect(void) {
 bool readers_go_on(void) {
   readers_connect();
   return with_byte == options.readers;
+}
+
+void readers_stall(bool value) {
+  for (unsigned index = 0; index < opened; index += 1) {
+    Source *source = &readers[index].source;
+    if (source->fd >= 0) loop_change(source, value ? 0 : EPOLLIN);
+  }
 }
 
 /* It is with the server from now on: what is published next must reach it. */

@@ -12,5 +12,7 @@ void readers_connect(void);
 bool readers_go_on(void);
 /* A message is about to be posted: its number, and how many deliveries it makes. */
 uint32_t readers_announce(unsigned stream);
+/* Leaves what comes with the kernel, or takes it again; not while they connect. */
+void readers_stall(bool value);
 
 #endif
