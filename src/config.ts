@@ -123,8 +123,8 @@ const variables = z.object({
   MAX_CONNECTIONS: integer(20_000, 1, 10_000_000),
   /** One core takes about as many in, if it has nothing else to do. */
   MAX_CONNECTS_PER_S: integer(10_000, 1, 1_000_000),
-  /** Readers notice a quarter of a second; well before that the loop has more to do than it can. */
-  MAX_EVENT_LOOP_DELAY_MS: milliseconds(250),
+  /** Who is a second late at each turn serves nobody well; less may be its neighbours' doing. */
+  MAX_EVENT_LOOP_DELAY_MS: milliseconds(1000),
   S2_TIMEOUT_MS: milliseconds(4_000),
   MAX_HEADER_BYTES: integer(16 * KIB, KIB, MIB),
   /** A storm of reconnecting readers must not be dropped by the kernel before we see it. */
