@@ -72,20 +72,11 @@ export class Admission {
     return this.#refused.has(socket)
   }
 
-  /** Whether a request that came by this connection may be begun. */
-  admits(socket: Socket): boolean {
-    return !this.isRefused(socket) && !this.#isBusy()
-  }
-
-  /** @throws OverloadedError a request that came by this connection is not to be begun */
-  check(socket: Socket): void {
-    const reason = this.#refused.get(socket)
-    if (reason !== undefined) throw new OverloadedError(reason)
-    if (this.#isBusy()) throw new OverloadedError('the gateway is too busy')
-  }
-
-  #isBusy(): boolean {
+  /** Why a request that came by this connection is not to be begun; undefined when it may be. */
+  refusal(socket: Socket): OverloadedError | undefined {
     const { loopDelayMs, maxLoopDelayMs } = this.#options
-    return loopDelayMs() > maxLoopDelayMs
+    const busy = loopDelayMs() > maxLoopDelayMs ? 'the gateway is too busy' : undefined
+    const reason = this.#refused.get(socket) ?? busy
+    return reason === undefined ? undefined : new OverloadedError(reason)
   }
 }

@@ -47,7 +47,7 @@ export type Attached = Place & { readonly past?: Batch }
 /** Who waits for an answer. */
 export type Peer = {
   readonly isGone: boolean
-  /** Calls `run` when it goes, if it does so before it has its answer. */
+  /** Calls `run` when it goes, which may be after it has its answer. */
   readonly onGone: (run: () => void) => void
 }
 
@@ -77,8 +77,7 @@ export class LiveReads {
   async longPoll(name: string, read: ReadRequest, peer: Peer): Promise<LongPollResult> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        const place = this.find(name, read.offset) ?? (await this.attach(name, read.offset))
-        return await this.#poll(place, read, peer)
+        return await this.#poll(await this.attach(name, read.offset), read, peer)
       } catch (error) {
         // Deleted for good, kept for its forks, or there anew: another look says which.
         const isLost = error instanceof StreamNotFoundError || error instanceof TrimmedError
@@ -106,11 +105,6 @@ export class LiveReads {
     new SseSubscriber(reader, this.#sse).begin()
   }
 
-  /** The place of a reader who comes back, if nothing has to be asked for it. */
-  find(name: string, offset: OffsetRequest): Attached | undefined {
-    return placeIn(this.#options.hubs.find(name), offset)
-  }
-
   /**
    * The hub of the stream and the reader's position in it. What lies behind the ring is read
    * here, while a failure still has a status: a reader is not taken only to be cut off.
@@ -118,7 +112,9 @@ export class LiveReads {
    * @throws GatewayError what a catch-up read throws
    */
   async attach(name: string, offset: OffsetRequest): Promise<Attached> {
-    const { streams } = this.#options
+    const { streams, hubs } = this.#options
+    const known = placeIn(hubs.find(name), offset)
+    if (known !== undefined) return known
     for (let attempt = 0; attempt < MAX_ATTACH_ATTEMPTS; attempt += 1) {
       const view = await streams.describe(name)
       const place = await this.#placeAt(view, livePosition(view, offset))

@@ -117,9 +117,7 @@ export class LongPollSubscriber implements Subscriber {
       this.#look()
       return
     }
-    const isLast = batch.end === this.#hub.tail
-    const [upToDate, closed] = [isLast && this.#hub.isCurrent, isLast && this.#hub.closed]
-    this.#answer(batch, { upToDate, closed })
+    this.#answer(batch, this.#hub.progressAt(batch.end))
   }
 
   #answer(batch: Batch, { upToDate, closed }: { upToDate: boolean; closed: boolean }): void {

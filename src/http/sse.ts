@@ -209,9 +209,7 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
     this.#phase = 'following'
     if (batch.records.length === 0) this.#position = batch.end
     else {
-      const isLast = batch.end === this.#hub.tail
-      const [upToDate, closed] = [isLast && this.#hub.isCurrent, isLast && this.#hub.closed]
-      this.#send(batch, { end: batch.end, upToDate, closed })
+      this.#send(batch, this.#hub.progressAt(batch.end))
     }
     if (this.#isFollowing()) this.#pump()
   }

@@ -176,9 +176,13 @@ export class Hub {
     if (batch === undefined) {
       return { kind: 'tail', end: Math.max(end, position), closed: this.#closed }
     }
-    const isLast = batch.end === end
-    const closed = isLast && this.#closed
-    return { kind: 'batch', batch, end: batch.end, upToDate: isLast && this.isCurrent, closed }
+    return { kind: 'batch', batch, ...this.progressAt(batch.end) }
+  }
+
+  /** What a reader is told who has everything up to a position. */
+  progressAt(end: SeqNum): Progress {
+    const isLast = end === this.#ring.end
+    return { end, upToDate: isLast && this.isCurrent, closed: isLast && this.#closed }
   }
 
   add(subscriber: Subscriber): void {
@@ -268,15 +272,17 @@ export class Hub {
   #take({ records, upToTail }: Delivery, generation: number): void {
     if (!this.#isCurrent(generation)) return
     this.#handle({ type: 'opened', generation })
-    const isNews = this.#setHasAll(upToTail) && upToTail
+    let hasNews = this.#setHasAll(upToTail) && upToTail
     const fresh = records.filter(({ seqNum }) => seqNum >= this.#nextSeq)
     const first = fresh[0]
     const last = fresh.at(-1)
-    if (first === undefined || last === undefined) return isNews ? this.#wakeAll() : undefined
-    if (first.seqNum !== this.#nextSeq) return this.#handle({ type: 'stop', reason: 'gap' })
-    this.#nextSeq = last.seqNum + 1
-    this.#options.onRecords(this.stream.name, fresh)
-    this.#publish(fresh, generation, isNews)
+    if (first !== undefined && last !== undefined) {
+      if (first.seqNum !== this.#nextSeq) return this.#handle({ type: 'stop', reason: 'gap' })
+      this.#nextSeq = last.seqNum + 1
+      this.#options.onRecords(this.stream.name, fresh)
+      if (this.#publish(fresh, generation)) hasNews = true
+    }
+    if (hasNews) this.#wakeAll()
   }
 
   #caughtUp(tail: SeqNum, generation: number): void {
@@ -287,7 +293,8 @@ export class Hub {
     if (this.#setHasAll(true)) this.#wakeAll()
   }
 
-  #publish(records: readonly LogRecord[], generation: number, isNews: boolean): void {
+  /** Whether readers have something to hear of. */
+  #publish(records: readonly LogRecord[], generation: number): boolean {
     const { sight, jump, data, ended } = digest(records, this.stream.contentType, this.#sight)
     const last = data.at(-1)
     this.#nexts.clear()
@@ -298,10 +305,9 @@ export class Hub {
       this.#ring.jump(jump)
     }
     if (last !== undefined) this.#ring.push({ records: data, end: last.seqNum + 1 })
-    if (ended === 'deleted') return this.#handle({ type: 'stop', reason: 'stream_deleted' })
+    if (ended === 'deleted') this.#handle({ type: 'stop', reason: 'stream_deleted' })
     if (ended === 'eof') this.#handle({ type: 'eof', generation })
-    const hasMore = jump !== undefined || last !== undefined || ended === 'eof'
-    if (hasMore || isNews) this.#wakeAll()
+    return jump !== undefined || last !== undefined || ended === 'eof'
   }
 
   #wakeAll(): void {

@@ -116,7 +116,6 @@ export class AppendWatch implements StreamWatch {
   async #lookAgain(stream: string): Promise<void> {
     const { membership } = this.#options
     try {
-      if (this.#isFree(stream)) return
       if (!membership.isCurrent) await membership.current()
       if (this.#matches(stream).length === 0) return
       await this.#hold(stream)

@@ -8,8 +8,8 @@ import type { Clock } from '../../clock.ts'
 import { parseStreamPath } from '../../protocol/path.ts'
 import { parseRead } from '../../protocol/requests.ts'
 import type { ReadRequest } from '../../protocol/requests.ts'
-import { eventHeaders } from '../live.ts'
 import type { Admission } from '../admission.ts'
+import { eventHeaders } from '../live.ts'
 import type { LiveReads } from '../live.ts'
 import type { Drain } from '../plugins/drain.ts'
 import type { LiveLines } from '../plugins/request-log.ts'
@@ -58,7 +58,7 @@ export class FastLane {
         toNode(socket)
         server.emit('clientError', Object.assign(new Error('request timeout'), LATE), socket)
       },
-      admits: (socket) => admission.admits(socket),
+      admits: (socket) => admission.refusal(socket) === undefined,
       isLeaving: () => drain.begun,
       wheel: new Wheel(clock, TURN_MS),
       firstMs: server.headersTimeout,
@@ -103,7 +103,7 @@ export class FastLane {
     connection: Connection,
   ): Promise<void> {
     const { live, lines } = this.#options
-    const place = live.find(name, read.offset) ?? (await live.attach(name, read.offset))
+    const place = await live.attach(name, read.offset)
     if (connection.isGone) return
     const head = this.#heads.chunked(eventHeaders(place.hub.stream))
     connection.begin(head, lines.begin(request.path, 'sse'))

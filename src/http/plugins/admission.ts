@@ -5,8 +5,7 @@ import { OPS_PATHS } from '../routes/ops.ts'
 
 export function registerAdmission(app: FastifyInstance, admission: Admission): void {
   app.addHook('onRequest', (request, _reply, done) => {
-    if (!OPS_PATHS.has(request.url)) admission.check(request.raw.socket)
-    done()
+    done(OPS_PATHS.has(request.url) ? undefined : admission.refusal(request.raw.socket))
   })
   app.addHook('onSend', (request, reply, _payload, done) => {
     if (admission.isRefused(request.raw.socket)) void reply.header('connection', 'close')

@@ -39,7 +39,7 @@ export const readRoutes: FastifyPluginCallback<Options> = (app, options, done) =
         return send(reply, renderLongPoll(result, { read, ifNoneMatch, now: clock.now() }))
       }
       case 'sse': {
-        const place = live.find(name, read.offset) ?? (await live.attach(name, read.offset))
+        const place = await live.attach(name, read.offset)
         reply.hijack()
         if (reply.raw.destroyed) return reply
         const headers = { ...definedHeaders(reply), ...eventHeaders(place.hub.stream) }
