@@ -8,11 +8,8 @@
 import { Pool } from 'undici'
 import { connectionFailure, refusal } from './s2-answers.ts'
 import { decodeAck, encodeAppend } from './s2-append-wire.ts'
-import { BasinEndpoint, type BasinAddress } from './s2-endpoint.ts'
+import { BasinEndpoint, CONNECT_TIMEOUT_MS, type BasinAddress } from './s2-endpoint.ts'
 import type { AppendAck, AppendBatch } from './log.ts'
-
-/** As the SDK's own. */
-const CONNECT_TIMEOUT_MS = 3000
 
 export type S2AppendsOptions = BasinAddress & {
   readonly connectTimeoutMs?: number | undefined

@@ -1,6 +1,9 @@
 /** Where the streams of one basin are, and what every request to them carries. */
 import { S2Endpoints } from '@s2-dev/streamstore'
 
+/** How long a connection may take to be there, in ms: as the SDK's own. */
+export const CONNECT_TIMEOUT_MS = 3000
+
 export type BasinAddress = {
   /** One URL for account and basin, as s2-lite has it. Without it: managed S2. */
   readonly endpoint?: string | undefined

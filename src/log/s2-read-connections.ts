@@ -7,13 +7,10 @@
  */
 import { S2Error } from '@s2-dev/streamstore'
 import type { SeqNum } from './log.ts'
-import { BasinEndpoint, type BasinAddress } from './s2-endpoint.ts'
+import { BasinEndpoint, CONNECT_TIMEOUT_MS, type BasinAddress } from './s2-endpoint.ts'
 import { isSilentConnection } from './s2-errors.ts'
 import { MAX_STREAMS, ReadConnection } from './s2-read-connection.ts'
 import { isDraining, ReadSource, type ReadSourceEvents } from './s2-read-source.ts'
-
-/** As the SDK's own. */
-const CONNECT_TIMEOUT_MS = 3000
 
 /** A reader that comes back within this finds its connection warm. */
 const IDLE_MS = 10_000
