@@ -1,5 +1,6 @@
 /** The composition root: the only file that sees every layer. No logic of its own. */
 import { randomBytes } from 'node:crypto'
+import { createServer as createHttpServer } from 'node:http'
 import Fastify, { LogController } from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import { systemClock } from './clock.ts'
@@ -121,21 +122,25 @@ type Parts = {
 /** How often Node looks for requests whose time is over. */
 const CONNECTIONS_CHECK_MS = 5000
 
+/** A connection may wait for its next request longer than the 60 s that most proxies keep theirs. */
+const KEEP_ALIVE_MS = 72_000
+
 function createServer(config: Config, clock: Clock): FastifyInstance {
   const pace = new Pace({
     clock,
     timeoutMs: config.REQUEST_TIMEOUT_MS,
     bytesPerSecond: config.MIN_UPLOAD_BYTES_PER_S,
   })
-  const timeouts = timeoutsOf(config)
+  const server = { maxHeaderSize: config.MAX_HEADER_BYTES, ...timeoutsOf(config) }
   const app = Fastify({
     logger: { level: config.LOG_LEVEL },
     logController: new LogController({ disableRequestLogging: true }),
     // A logger for each request takes some microseconds; our own lines say whose they are.
     childLoggerFactory: (logger) => logger,
     bodyLimit: config.MAX_APPEND_BYTES,
-    requestTimeout: timeouts.requestTimeout,
-    http: { maxHeaderSize: config.MAX_HEADER_BYTES, ...timeouts },
+    // Of its own making Fastify has a server for each address of `localhost`, and only one of them
+    // would be counted, served by the lane, and left slowly.
+    serverFactory: (handler) => createHttpServer(server, handler),
     exposeHeadRoutes: false,
     return503OnClosing: false,
     // Every byte of a name may be escaped.
@@ -154,6 +159,7 @@ function timeoutsOf(config: Config) {
   return {
     headersTimeout: REQUEST_TIMEOUT_MS,
     requestTimeout: 2 * REQUEST_TIMEOUT_MS + longestMs,
+    keepAliveTimeout: KEEP_ALIVE_MS,
     connectionsCheckingInterval: Math.min(REQUEST_TIMEOUT_MS, CONNECTIONS_CHECK_MS),
   }
 }

@@ -18,11 +18,13 @@ export type TestGatewayOptions = {
   readonly clock?: Clock
   readonly observer?: GatewayObserver
   readonly env?: Readonly<Record<string, string>>
+  /** `127.0.0.1` when left out. */
+  readonly host?: string
 }
 
 /** Starts it; `shutdown()` ends it, and leaves the log open. */
 export async function startGateway(options: TestGatewayOptions): Promise<TestGateway> {
-  const { env, ...dependencies } = options
+  const { env, host = '127.0.0.1', ...dependencies } = options
   const config = loadConfig({
     LOG_LEVEL: 'silent',
     SHUTDOWN_GRACE_MS: '1000',
@@ -31,7 +33,7 @@ export async function startGateway(options: TestGatewayOptions): Promise<TestGat
     ...env,
   })
   const gateway = await buildGateway(config, dependencies)
-  await gateway.app.listen({ host: '127.0.0.1', port: 0 })
+  await gateway.app.listen({ host, port: 0 })
   const { port } = gateway.app.server.address() as AddressInfo
   const url = `http://127.0.0.1:${port}`
   return { ...gateway, url, stream: (name) => `${url}/v1/stream/${name}` }
