@@ -47,11 +47,14 @@ function parseTtl(text: string): number {
 }
 
 function parseDateTime(text: string): number {
+  if (isDateTime(text)) return Date.parse(text.toUpperCase())
+  throw new RequestError('invalid_expires_at', `${STREAM_EXPIRES_AT} is an RFC 3339 timestamp`)
+}
+
+/** Tells whether this is an instant as RFC 3339 writes it. */
+export function isDateTime(text: string): boolean {
   const [, year, month, day] = DATE_TIME.exec(text) ?? []
-  if (!isCalendarDate(Number(year), Number(month), Number(day))) {
-    throw new RequestError('invalid_expires_at', `${STREAM_EXPIRES_AT} is an RFC 3339 timestamp`)
-  }
-  return Date.parse(text.toUpperCase())
+  return isCalendarDate(Number(year), Number(month), Number(day))
 }
 
 /** `Date` alone would take February 30 for March 1. */

@@ -10,6 +10,8 @@ import { z } from 'zod'
 import { InvariantError } from '../errors.ts'
 import type { Lock } from '../journal/lock.ts'
 import type { SeqNum } from '../log/log.ts'
+import { parseContentType } from '../protocol/content-type.ts'
+import { isDateTime } from '../protocol/expiry.ts'
 import type { Expiry } from '../protocol/expiry.ts'
 import type { ProducerClaim } from '../protocol/producer.ts'
 import type { Lineage } from './lineage.ts'
@@ -82,10 +84,14 @@ export type StreamSnapshot = Omit<Creation, 'fencingToken'> & {
 export type ProducerEntry = readonly [id: string, epoch: number, lastSeq: number, activeAt: number]
 
 const seqNum = z.int().nonnegative()
+// An S2 client may write such a record. What ends up in headers is therefore held to what a request
+// may say, and an id to what may stand in an ETag.
+const idSchema = z.string().regex(/^[!#-~]+$/)
+const contentTypeSchema = z.string().transform(parseContentType)
 const expirySchema: z.ZodType<Expiry> = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('never') }),
   z.object({ kind: z.literal('ttl'), seconds: z.int().nonnegative() }),
-  z.object({ kind: z.literal('at'), at: z.number(), text: z.string() }),
+  z.object({ kind: z.literal('at'), at: z.number(), text: z.string().refine(isDateTime) }),
 ])
 const rangesSchema = z.array(z.tuple([seqNum, seqNum]))
 const segmentSchema = z.object({
@@ -106,9 +112,9 @@ const forkSchema = z.object({
   lineage: z.object({ depth: seqNum, segments: z.array(segmentSchema) }),
 })
 const streamSchema = z.object({
-  id: z.string(),
+  id: idSchema,
   base: seqNum,
-  contentType: z.string(),
+  contentType: contentTypeSchema,
   expiry: expirySchema,
   maxProducers: z.int().positive(),
   fork: forkSchema.optional(),

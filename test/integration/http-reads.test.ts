@@ -300,3 +300,20 @@ test('HEAD tells what the stream is, and renders no data (PROTOCOL §5.5)', asyn
     'cache-control': 'no-store',
   })
 })
+
+test('A stream that an S2 client has forged puts no header of its own into any answer', async () => {
+  const creation = { v: 1, id: 'i', fencingToken: 'o:i', base: 0, maxProducers: 1 }
+  const contentType = 'text/plain\r\nset-cookie: a=b'
+  const body = Buffer.from(JSON.stringify({ ...creation, expiry: { kind: 'never' }, contentType }))
+  const data = { kind: 'data', headers: [], body: Buffer.from('x') } as const
+  await log.createStream('forged')
+  await log.append('forged', {
+    records: [{ kind: 'data', headers: [['ds', 'created']], body }, data],
+    matchSeqNum: 0,
+    fencingToken: '',
+  })
+  for (const query of ['', '?offset=-1', '?offset=-1&live=long-poll', '?offset=-1&live=sse']) {
+    const { status, headers } = await call(`${gateway.stream('forged')}${query}`)
+    expect([status, headers['set-cookie']]).toEqual([500, undefined])
+  }
+})

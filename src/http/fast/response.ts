@@ -1,5 +1,8 @@
-/** Heads of responses as bytes, as Node's server writes them. */
-import { STATUS_CODES } from 'node:http'
+/**
+ * Heads of responses as bytes, as Node's server writes them; what that one refuses to write is an
+ * error here, too.
+ */
+import { STATUS_CODES, validateHeaderValue } from 'node:http'
 import type { Clock } from '../../clock.ts'
 import { BROWSER_HEADERS } from '../plugins/browser.ts'
 import type { Headers, Rendered } from '../render.ts'
@@ -63,6 +66,7 @@ export class ResponseHeads {
     const text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}${framing}`
     const known = isLast ? undefined : this.#heads.get(text)
     if (known !== undefined) return known
+    for (const [name, value] of Object.entries(headers)) validateHeaderValue(name, value)
     const connection = isLast ? 'Connection: close\r\n' : this.#keepAlive
     const head = Buffer.from(`${text}Date: ${this.#date}\r\n${connection}\r\n`, 'latin1')
     if (isLast) return head

@@ -161,7 +161,10 @@ describe('appendCommand', () => {
   })
 
   test('does not find a stream that has expired', () => {
-    const state = created({ ...TEXT, expiry: { kind: 'at', at: NOW + 5, text: '' } })
+    const state = created({
+      ...TEXT,
+      expiry: { kind: 'at', at: NOW + 5, text: '2023-11-14T22:13:20.005Z' },
+    })
     expect(told(appendRequest('x'), state, NOW + 5)).toEqual(new StreamNotFoundError())
     expect(told(appendRequest('x'), state, NOW + 4)).toMatchObject({ kind: 'appended' })
   })

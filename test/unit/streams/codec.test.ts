@@ -139,6 +139,20 @@ describe('decodeRecord', () => {
         body: Buffer.concat([bodyOf(encodeCheckpoint(snapshot)), bytes('\n1:x:2:p')]),
       },
     ],
+    // What they say is sent in headers.
+    ['a content type that ends its header', forged({ contentType: 'text/plain\r\nx: y' })],
+    [
+      'a content type that does so as latin1',
+      forged({ contentType: 'text/plain\u010d\u010ax: y' }),
+    ],
+    ['a content type that is none', forged({ contentType: 'text' })],
+    ['an id that ends its header', forged({ id: 'i1"\r\nx: y' })],
+    ['an id that ends its ETag', forged({ id: 'i1"' })],
+    [
+      'an expiry that is no time',
+      forged({ expiry: { kind: 'at', at: NOW, text: 'soon\r\nx: y' } }),
+    ],
+    ['a checkpoint with such a content type', checkpointOf({ contentType: 'text/plain\r\nx: y' })],
     ['a broken claim', raw([['ds', 'data'], ['producer', '1:p']])], // prettier-ignore
   ])('refuses %s', (_name, record) => {
     expect(() => decodeRecord(placed(record))).toThrow(InvariantError)
@@ -173,6 +187,17 @@ describe('toDataRecord', () => {
     expect(shown(record, contentType)).toBe(body)
   })
 })
+
+/** A creation as no gateway writes it. */
+function forged(fields: object): AppendRecord {
+  const flat = JSON.parse(text(bodyOf(encodeCreated(creation)))) as object
+  return raw([['ds', 'created']], JSON.stringify({ ...flat, ...fields }))
+}
+
+function checkpointOf(config: Partial<Creation['config']>): AppendRecord {
+  const stream = { ...snapshot.stream!, config: { ...creation.config, ...config } }
+  return encodeCheckpoint({ ...snapshot, stream })
+}
 
 function bodyOf(record: AppendRecord): Uint8Array {
   if (record.kind !== 'data') throw new Error('a command has no body')

@@ -85,7 +85,7 @@ describe('createCommand', () => {
   })
 
   test('replaces an expired stream, none of whose offsets is in the new one', () => {
-    const expiry = { kind: 'at', at: NOW, text: 'then' } as const
+    const expiry = { kind: 'at', at: NOW, text: '2023-11-14T22:13:20Z' } as const
     const expired = created({ ...TEXT, expiry })
     expect(expired.incarnation?.dataTail).toBe(2)
     expect(create(wanted(), expired)).toEqual({
@@ -152,8 +152,8 @@ describe('createCommand', () => {
     ],
     [
       'the same instant in other words',
-      at('b'),
-      after(EMPTY_STATE, [createCommand(at('a'))]),
+      at('2023-11-14T22:13:20.005Z'),
+      after(EMPTY_STATE, [createCommand(at('2023-11-14t22:13:20.0050z'))]),
       {
         kind: 'exists',
         contentType: 'text/plain',
