@@ -2,6 +2,8 @@
 export interface Clock {
   /** Milliseconds since 1970. */
   now(): number
+  /** Milliseconds since some moment in the past. Goes on evenly when the time of day is set. */
+  elapsed(): number
   /**
    * Calls `run` once after `ms`, of which 0 means the next round of the event loop; the returned
    * function cancels it. Never keeps the process up.
@@ -13,6 +15,7 @@ export interface Clock {
 
 export const systemClock: Clock = {
   now: () => Date.now(),
+  elapsed: () => performance.now(),
   after: (ms, run) => {
     if (ms === 0) {
       const next = setImmediate(run)

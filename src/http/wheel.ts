@@ -2,8 +2,9 @@
  * Waits by the thousand on one timer: a timer for each connection is some hundred bytes, a closure
  * and a place in Node's queue.
  *
- * It counts turns of its own timer, so nobody waits longer because the clock was set back. What it
- * calls is never early, and late by up to a turn, and by what the event loop is late in each.
+ * Its turns follow from the time since it was made, whatever the time of day is set to: delays do
+ * not add up, and after one several turns may be due at once. What it calls is never early, and
+ * late by up to a turn, and by what the event loop is late just then.
  */
 import type { Clock } from '../clock.ts'
 
@@ -15,7 +16,9 @@ export interface Waiter {
 export class Wheel {
   readonly #clock: Clock
   readonly #turnMs: number
+  readonly #begunAt: number
   readonly #slots = new Map<number, Set<Waiter>>()
+  /** The latest turn whose waiters were called. */
   #turn = 0
   #waiters = 0
   #cancelTimer: (() => void) | undefined
@@ -24,13 +27,13 @@ export class Wheel {
   constructor(clock: Clock, turnMs: number) {
     this.#clock = clock
     this.#turnMs = turnMs
+    this.#begunAt = clock.elapsed()
   }
 
   /** The turn that comes when a time, in ms, is over. */
   after(ms: number): number {
-    // A turn that has begun does not count, but for those whose own has just come.
-    const begun = this.#cancelTimer === undefined || this.#isTurning ? 0 : 1
-    return this.#turn + begun + Math.max(1, Math.ceil(ms / this.#turnMs))
+    const elapsed = this.#elapsed()
+    return Math.max(this.#turnAt(elapsed) + 1, Math.ceil((elapsed + ms) / this.#turnMs))
   }
 
   /** Has a waiter called at a turn that has yet to come. It should be on the wheel only once. */
@@ -39,7 +42,10 @@ export class Wheel {
     if (slot === undefined) this.#slots.set(turn, new Set([waiter]))
     else slot.add(waiter)
     this.#waiters += 1
-    if (this.#cancelTimer === undefined) this.#arm()
+    if (this.#cancelTimer !== undefined) return
+    // Nobody has waited for the turns since; but for this one, if it should have come by now.
+    this.#turn = Math.min(this.#turnAt(this.#elapsed()), turn - 1)
+    this.#arm()
   }
 
   /** Has a waiter called no more, if that was still to come. */
@@ -49,8 +55,20 @@ export class Wheel {
     if (this.#waiters === 0 && !this.#isTurning) this.#rest()
   }
 
+  #elapsed(): number {
+    return this.#clock.elapsed() - this.#begunAt
+  }
+
+  /** The latest turn that is due after a time. */
+  #turnAt(elapsed: number): number {
+    return Math.floor(elapsed / this.#turnMs)
+  }
+
   #arm(): void {
-    this.#cancelTimer = this.#clock.after(this.#turnMs, () => this.#turnOn())
+    const elapsed = this.#elapsed()
+    const ms = (this.#turnAt(elapsed) + 1) * this.#turnMs - elapsed
+    // Timers know whole milliseconds, and may be early by a part of one: then this is done again.
+    this.#cancelTimer = this.#clock.after(Math.max(1, Math.ceil(ms)), () => this.#turnOn())
   }
 
   #rest(): void {
@@ -60,18 +78,22 @@ export class Wheel {
   }
 
   #turnOn(): void {
-    this.#turn += 1
+    const latest = this.#turnAt(this.#elapsed())
     this.#arm()
     this.#isTurning = true
-    const slot = this.#slots.get(this.#turn)
+    while (this.#turn < latest) this.#call(++this.#turn)
+    this.#isTurning = false
+    if (this.#waiters === 0) this.#rest()
+  }
+
+  #call(turn: number): void {
+    const slot = this.#slots.get(turn)
     // A waiter may take out others of its turn.
     for (const waiter of slot ?? []) {
       slot?.delete(waiter)
       this.#waiters -= 1
       waiter.due()
     }
-    this.#isTurning = false
-    this.#slots.delete(this.#turn)
-    if (this.#waiters === 0) this.#rest()
+    this.#slots.delete(turn)
   }
 }

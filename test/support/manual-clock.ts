@@ -15,6 +15,7 @@ const MAX_IDLE_TURNS = 100
 
 export class ManualClock implements Clock {
   #now: number
+  #elapsed = 0
   #order = 0
   readonly #random: () => number
   readonly #timers = new Set<Timer>()
@@ -27,6 +28,10 @@ export class ManualClock implements Clock {
 
   now(): number {
     return this.#now
+  }
+
+  elapsed(): number {
+    return this.#elapsed
   }
 
   random(): number {
@@ -61,10 +66,10 @@ export class ManualClock implements Clock {
     const end = this.#now + ms
     for (let timer = this.#earliest(end); timer !== undefined; timer = this.#earliest(end)) {
       this.#timers.delete(timer)
-      this.#now = timer.at
+      this.#moveTo(timer.at)
       timer.run()
     }
-    this.#now = end
+    this.#moveTo(end)
   }
 
   /** As {@link advance}, but lets promises settle before, between and after the timers. */
@@ -73,11 +78,11 @@ export class ManualClock implements Clock {
     await drained()
     for (let timer = this.#earliest(end); timer !== undefined; timer = this.#earliest(end)) {
       this.#timers.delete(timer)
-      this.#now = timer.at
+      this.#moveTo(timer.at)
       timer.run()
       await drained()
     }
-    this.#now = end
+    this.#moveTo(end)
   }
 
   /** Moves time to the next timer and fires it; waits for one to be armed when there is none. */
@@ -106,6 +111,11 @@ export class ManualClock implements Clock {
     throw new Error('nothing is left to wait for, and it is not over')
   }
 
+  /** Lets time go by without firing anything: an event loop that is held up. */
+  stall(ms: number): void {
+    this.#moveTo(this.#now + ms)
+  }
+
   /** Sets the time of day without firing anything: a clock that was corrected. */
   set(now: number): void {
     this.#now = now
@@ -122,6 +132,13 @@ export class ManualClock implements Clock {
       }
       this.#watchers.add(watcher)
     })
+  }
+
+  /** What is late fires now, and not back when it was due. */
+  #moveTo(instant: number): void {
+    const ms = Math.max(0, instant - this.#now)
+    this.#now += ms
+    this.#elapsed += ms
   }
 
   #earliest(end: number): Timer | undefined {
