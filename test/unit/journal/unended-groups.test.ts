@@ -172,6 +172,21 @@ describe('Journal with a group that is not ended', () => {
     next()
   })
 
+  test('is not overtaken while it waits for a slot: its producer may have gone on', async () => {
+    const clock = new ManualClock()
+    const groupSlots = new Slots(1)
+    const leave = await groupSlots.take()
+    const stream = gateway(await fresh(), clock, { groupSlots })
+    const send = (body: string, seq: number) =>
+      stream.execute(say(body, { producer: { id: 'p', epoch: 0, seq } }))
+    const answers = Promise.all([send(LARGE, 0), send('x', 1), stream.execute(say('y'))])
+    await clock.advanceAsync(TIMEOUT_MS / 2)
+    leave()
+    const [large, small, other] = await clock.runUntil(answers)
+    expect([large.kind, small.kind, other.kind]).toEqual(['appended', 'appended', 'appended'])
+    expect(large.dataTail).toBeLessThan(small.dataTail)
+  })
+
   test('ends when it can not be made to its end: its command fails, and others go on', async () => {
     const clock = new ManualClock()
     const inner = await fresh()
