@@ -1,4 +1,3 @@
-import { EventEmitter } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { describe, expect, test } from 'vitest'
 import { LogUnavailableError } from '../../../src/errors.ts'
@@ -7,43 +6,22 @@ import { ResponseSink } from '../../../src/http/event-sink.ts'
 import type { DisconnectReason } from '../../../src/http/event-sink.ts'
 import { SseSubscriber } from '../../../src/http/sse.ts'
 import { Wheel } from '../../../src/http/wheel.ts'
+import { FakeWritable } from '../../support/fake-writable.ts'
 import { STREAM, closed, data, dataRecord, finalData, startHub } from '../hub/fakes.ts'
 
-/** A response that takes a number of writes, then pushes back until it is drained. */
-class FakeResponse extends EventEmitter {
-  text = ''
+class FakeResponse extends FakeWritable {
   writes = 0
-  room = Infinity
-  writableNeedDrain = false
-  writableLength = 0
-  ended = false
-  destroyed = false
   refusal: Error | undefined
 
-  write(bytes: Buffer): boolean {
+  override write(bytes: Buffer): boolean {
     if (this.refusal !== undefined) throw this.refusal
     expect(this.ended || this.destroyed).toBe(false)
-    this.text += bytes.toString()
     this.writes += 1
-    this.room -= 1
-    this.writableNeedDrain = this.room <= 0
-    return !this.writableNeedDrain
-  }
-
-  drain(room: number): void {
-    this.room = room
-    this.writableNeedDrain = false
-    this.emit('drain')
+    return super.write(bytes)
   }
 
   end(): void {
     this.ended = true
-  }
-
-  destroy(): void {
-    if (this.destroyed) return
-    this.destroyed = true
-    this.emit('close')
   }
 
   /** The records that arrived, in order. */

@@ -1,4 +1,3 @@
-import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import type { FastifyBaseLogger } from 'fastify'
 import { describe, expect, test } from 'vitest'
@@ -8,6 +7,7 @@ import type { PlainGet } from '../../../../src/http/fast/head.ts'
 import { LiveLines } from '../../../../src/http/plugins/request-log.ts'
 import { Wheel } from '../../../../src/http/wheel.ts'
 import { toChunk } from '../../../../src/protocol/chunk.ts'
+import { FakeWritable } from '../../../support/fake-writable.ts'
 import { ManualClock } from '../../../support/manual-clock.ts'
 
 const MAX_AHEAD_BYTES = 16 * 1024
@@ -17,30 +17,10 @@ const TURN_MS = 100
 const request = (offset: string) =>
   Buffer.from(`GET /v1/stream/s?offset=${offset}&live=sse HTTP/1.1\r\nHost: h\r\n\r\n`)
 
-/** A socket that takes a number of writes, then pushes back until it is drained. */
-class FakeSocket extends EventEmitter {
-  written = ''
-  room = Infinity
-  writableNeedDrain = false
-  writableLength = 0
+class FakeSocket extends FakeWritable {
   allowHalfOpen = true
   isPaused = false
-  ended = false
-  destroyed = false
   unshifted: string | undefined
-
-  write(bytes: Buffer): boolean {
-    this.written += bytes.toString()
-    this.room -= 1
-    this.writableNeedDrain = this.room <= 0
-    return !this.writableNeedDrain
-  }
-
-  drain(room: number): void {
-    this.room = room
-    this.writableNeedDrain = false
-    this.emit('drain')
-  }
 
   cork(): void {
     // Nothing to be seen of it here.
@@ -64,12 +44,6 @@ class FakeSocket extends EventEmitter {
 
   destroySoon(): void {
     this.ended = true
-  }
-
-  destroy(): void {
-    if (this.destroyed) return
-    this.destroyed = true
-    this.emit('close')
   }
 }
 
@@ -139,7 +113,7 @@ describe('a connection of the fast lane', () => {
     expect(connection.send(EVENT)).toBe(true)
     connection.end()
     connection.end()
-    expect(socket.written).toBe('HEAD 5\r\nevent\r\n0\r\n\r\n')
+    expect(socket.text).toBe('HEAD 5\r\nevent\r\n0\r\n\r\n')
     expect(owner.ends).toBe(1)
     socket.emit('close')
     expect([owner.ends, isGone()]).toEqual([1, true])
