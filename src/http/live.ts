@@ -18,7 +18,7 @@ import type { StreamService } from '../streams/service.ts'
 import type { StreamView } from '../streams/view.ts'
 import type { DisconnectReason } from './event-sink.ts'
 import { LongPollSubscriber } from './long-poll.ts'
-import type { LongPollResult } from './long-poll.ts'
+import type { LongPollOptions, LongPollResult } from './long-poll.ts'
 import { SseSubscriber } from './sse.ts'
 import type { SseOptions, SseReader } from './sse.ts'
 import { Wheel } from './wheel.ts'
@@ -38,7 +38,7 @@ export type LiveOptions = {
 /** Looks at a stream that is being deleted and created again only so often. */
 const MAX_ATTACH_ATTEMPTS = 3
 
-/** How finely the shorter of heartbeat and lifetime is kept. */
+/** How finely the shorter of heartbeat and lifetime is kept, and the time-out of long-polls. */
 const TURNS = 64
 
 /** A place, and what comes next there if the ring no longer has it. */
@@ -54,10 +54,15 @@ export type Peer = {
 export class LiveReads {
   readonly #options: LiveOptions
   readonly #sse: SseOptions
+  readonly #longPolls: LongPollOptions
 
   constructor(options: LiveOptions) {
     const { clock, sseHeartbeatMs: heartbeatMs, sseLifetimeMs: lifetimeMs } = options
+    const { longPollTimeoutMs: timeoutMs } = options
+    const history = (hub: Hub, position: number): Promise<Batch> =>
+      options.streams.chunk(hub.history, position)
     this.#options = options
+    this.#longPolls = { wheel: new Wheel(clock, timeoutMs / TURNS), timeoutMs, history }
     this.#sse = {
       clock,
       wheel: new Wheel(clock, Math.min(heartbeatMs, lifetimeMs) / TURNS),
@@ -65,7 +70,7 @@ export class LiveReads {
       lifetimeMs,
       stallMs: options.sseStallMs,
       onEnd: options.onSseEnd ?? (() => undefined),
-      history: (hub, position) => this.#history(hub, position),
+      history,
     }
   }
 
@@ -88,13 +93,7 @@ export class LiveReads {
   }
 
   #poll(place: Attached, read: ReadRequest, peer: Peer): Promise<LongPollResult> {
-    const { clock, longPollTimeoutMs } = this.#options
-    const subscriber = new LongPollSubscriber(place, {
-      clock,
-      cursor: read.cursor,
-      timeoutMs: longPollTimeoutMs,
-      history: this.#historyFrom(place),
-    })
+    const subscriber = new LongPollSubscriber({ place, cursor: read.cursor }, this.#longPolls)
     if (peer.isGone) subscriber.abandon()
     else peer.onGone(() => subscriber.abandon())
     return subscriber.result
@@ -133,22 +132,8 @@ export class LiveReads {
     const hub = isKnown ? known : hubs.acquire(toHubStream(view))
     if (hub.stream.incarnation !== view.incarnation) return undefined
     if (hub.next(position).kind !== 'behind') return isUsable(hub) ? { hub, position } : undefined
-    const past = await this.#history(hub, position).catch(ifTrimmed)
+    const past = await this.#longPolls.history(hub, position).catch(ifTrimmed)
     return past !== undefined && isUsable(hub) ? { hub, position, past } : undefined
-  }
-
-  #historyFrom({ hub, position, past }: Attached): (from: number) => Promise<Batch> {
-    let first = past
-    return async (from) => {
-      const batch = first
-      first = undefined
-      return batch !== undefined && from === position ? batch : this.#history(hub, from)
-    }
-  }
-
-  /** Older records than the ring has, from the cache that all readers share. */
-  #history(hub: Hub, position: number): Promise<Batch> {
-    return this.#options.streams.chunk(hub.history, position)
   }
 }
 

@@ -1,5 +1,4 @@
 /** A parked long-poll: one answer, when there is data or the time is up (PROTOCOL §5.7). */
-import type { Clock } from '../clock.ts'
 import { LogUnavailableError, StreamNotFoundError } from '../errors.ts'
 import type { Hub, Place } from '../hub/hub.ts'
 import type { StopReason } from '../hub/machine.ts'
@@ -7,6 +6,7 @@ import type { Batch } from '../hub/ring.ts'
 import type { HubStream } from '../hub/stream.ts'
 import type { Subscriber } from '../hub/subscriber.ts'
 import { nextCursor } from '../protocol/cursor.ts'
+import type { Waiter, Wheel } from './wheel.ts'
 
 export type LongPollResult = {
   readonly stream: HubStream
@@ -20,33 +20,44 @@ export type LongPollResult = {
   readonly cursor: number | undefined
 }
 
+/** What all polls share. */
 export type LongPollOptions = {
-  readonly clock: Clock
-  readonly cursor: number | undefined
+  readonly wheel: Wheel
   readonly timeoutMs: number
   /** Reads the batch at a position that the hub no longer has. */
-  readonly history: (position: number) => Promise<Batch>
+  readonly history: (hub: Hub, position: number) => Promise<Batch>
+}
+
+export type LongPoller = {
+  /** Its place, and what comes next there if the ring no longer has it. */
+  readonly place: Place & { readonly past?: Batch | undefined }
+  readonly cursor: number | undefined
 }
 
 /** `looking`: for data, in the ring or in history; `parked`: on the hub, until woken. */
 type Phase = 'looking' | 'parked' | 'answered'
 
-export class LongPollSubscriber implements Subscriber {
+export class LongPollSubscriber implements Subscriber, Waiter {
   readonly transport = 'long-poll'
   readonly result: Promise<LongPollResult>
   readonly #hub: Hub
   readonly #options: LongPollOptions
   readonly #from: number
+  readonly #clientCursor: number | undefined
   #position: number
+  #past: Batch | undefined
   #phase: Phase = 'looking'
   #resolve: (result: LongPollResult) => void = () => undefined
   #reject: (error: unknown) => void = () => undefined
-  #cancelTimer: (() => void) | undefined
+  /** The turn of the wheel at which its time is up; undefined unless it waits for that. */
+  #dueAt: number | undefined
 
-  constructor({ hub, position }: Place, options: LongPollOptions) {
-    this.#hub = hub
-    this.#from = position
-    this.#position = position
+  constructor({ place, cursor }: LongPoller, options: LongPollOptions) {
+    this.#hub = place.hub
+    this.#from = place.position
+    this.#position = place.position
+    this.#past = place.past
+    this.#clientCursor = cursor
     this.#options = options
     this.result = new Promise((resolve, reject) => {
       this.#resolve = resolve
@@ -90,8 +101,7 @@ export class LongPollSubscriber implements Subscriber {
       case 'behind':
         this.#phase = 'looking'
         // There is data: the time is no longer up before it is here.
-        this.#cancelTimer?.()
-        this.#cancelTimer = undefined
+        this.#stopWaiting()
         this.#readHistory().catch((error: unknown) => this.#fail(error))
         return
       case 'tail':
@@ -102,14 +112,23 @@ export class LongPollSubscriber implements Subscriber {
 
   #park(): void {
     this.#phase = 'parked'
-    if (this.#cancelTimer !== undefined) return
-    const { clock, timeoutMs } = this.#options
-    this.#cancelTimer = clock.after(timeoutMs, () => this.#timeIsUp())
+    if (this.#dueAt !== undefined) return
+    const { wheel, timeoutMs } = this.#options
+    this.#dueAt = wheel.after(timeoutMs)
+    wheel.add(this, this.#dueAt)
     this.#hub.add(this)
   }
 
+  #stopWaiting(): void {
+    if (this.#dueAt === undefined) return
+    this.#options.wheel.remove(this, this.#dueAt)
+    this.#dueAt = undefined
+  }
+
   async #readHistory(): Promise<void> {
-    const batch = await this.#options.history(this.#position)
+    const past = this.#past
+    this.#past = undefined
+    const batch = past ?? (await this.#options.history(this.#hub, this.#position))
     // The client may have left, the hub may have stopped.
     if (this.#phase !== 'looking') return
     if (batch.records.length === 0) {
@@ -130,8 +149,11 @@ export class LongPollSubscriber implements Subscriber {
     })
   }
 
-  /** An empty answer says that there is nothing more, which nobody knows while the log is away. */
-  #timeIsUp(): void {
+  /**
+   * Its time is up. An empty answer says that there is nothing more, which nobody knows while the
+   * log is away.
+   */
+  due(): void {
     if (this.#hub.isCurrent) this.#answerEmpty()
     else this.#fail(new LogUnavailableError())
   }
@@ -149,7 +171,7 @@ export class LongPollSubscriber implements Subscriber {
   }
 
   #cursor(seqNum: number, idleMs: number): number {
-    return nextCursor({ seqNum, idleMs, clientCursor: this.#options.cursor })
+    return nextCursor({ seqNum, idleMs, clientCursor: this.#clientCursor })
   }
 
   #settle(result: Omit<LongPollResult, 'stream' | 'from'>): void {
@@ -164,7 +186,7 @@ export class LongPollSubscriber implements Subscriber {
 
   #leave(): void {
     this.#phase = 'answered'
-    this.#cancelTimer?.()
+    this.#stopWaiting()
     this.#hub.remove(this)
   }
 }

@@ -11,12 +11,10 @@ import type { Chunk } from '../../protocol/chunk.ts'
 import type { DisconnectReason, EventSink, SinkOwner } from '../event-sink.ts'
 import type { LiveLine } from '../plugins/request-log.ts'
 import type { Waiter, Wheel } from '../wheel.ts'
-import { readPlainGet } from './head.ts'
-import type { PlainGet } from './head.ts'
 
 export type ConnectionOptions = {
-  /** Begins to answer; what it can't answer it hands over, before anything is sent. */
-  readonly serve: (request: PlainGet, connection: Connection) => void
+  /** Begins to answer what was sent; what it can't answer it hands over, before it sends anything. */
+  readonly serve: (sent: Buffer, connection: Connection) => void
   /** The connection is no longer in this hand: closed, or about to be Node's. */
   readonly onGone: (socket: Socket) => void
   /** Makes a connection what it was when it came. */
@@ -119,11 +117,9 @@ export class Connection implements EventSink, Waiter {
     const { wheel, isLeaving, admits, serve } = this.#options
     wheel.remove(this, this.#dueAt)
     this.#request = bytes
-    const request = readPlainGet(bytes)
-    const mayServe = !isLeaving() && admits(this.#socket)
-    if (request === undefined || !mayServe) return this.handOver()
     this.#phase = 'asked'
-    serve(request, this)
+    if (isLeaving() || !admits(this.#socket)) this.handOver()
+    else serve(bytes, this)
   }
 
   /** Has Node answer the request in hand, and all that follow on this connection. */

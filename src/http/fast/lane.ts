@@ -5,20 +5,17 @@
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock } from '../../clock.ts'
-import { parseStreamPath } from '../../protocol/path.ts'
-import { parseRead } from '../../protocol/requests.ts'
-import type { ReadRequest } from '../../protocol/requests.ts'
 import type { Admission } from '../admission.ts'
 import { eventHeaders } from '../live.ts'
 import type { LiveReads } from '../live.ts'
 import type { Drain } from '../plugins/drain.ts'
 import type { LiveLines } from '../plugins/request-log.ts'
-import { renderLongPoll } from '../render.ts'
-import { STREAM_PREFIX } from '../stream-url.ts'
 import { Wheel } from '../wheel.ts'
 import type { Connection } from './connection.ts'
 import { Connections } from './connections.ts'
-import type { PlainGet } from './head.ts'
+import { LiveGets } from './live-get.ts'
+import type { LiveGet } from './live-get.ts'
+import { PollAnswers } from './poll-answers.ts'
 import { ResponseHeads } from './response.ts'
 
 export type FastLaneOptions = {
@@ -40,12 +37,15 @@ export class FastLane {
   readonly #options: FastLaneOptions
   readonly #connections: Connections
   readonly #heads: ResponseHeads
+  readonly #polls: PollAnswers
+  readonly #gets = new LiveGets()
 
   /** Takes the place of what the server would do with a new connection. */
   constructor(options: FastLaneOptions) {
     const { server, clock, drain, admission } = options
     this.#options = options
     this.#heads = new ResponseHeads(clock, server.keepAliveTimeout)
+    this.#polls = new PollAnswers(this.#heads)
     const listeners = server.listeners('connection')
     const toNode = (socket: Socket): void => {
       for (const listener of listeners) listener.call(server, socket)
@@ -81,53 +81,37 @@ export class FastLane {
     for (const connection of this.#connections.all()) connection.destroy()
   }
 
-  #serve(request: PlainGet, connection: Connection): void {
-    this.#answer(request, connection).catch((error: unknown) => {
-      this.#options.lines.laneFailed(request.path, error)
+  #serve(sent: Buffer, connection: Connection): void {
+    const get = this.#gets.read(sent)
+    if (get === undefined) return connection.handOver()
+    const answered =
+      get.read.mode === 'sse' ? this.#events(get, connection) : this.#poll(get, connection)
+    answered.catch((error: unknown) => {
+      this.#options.lines.laneFailed(get.path, error)
       connection.fail()
     })
   }
 
-  async #answer(request: PlainGet, connection: Connection): Promise<void> {
-    const name = parseStreamPath(request.path.slice(STREAM_PREFIX.length))
-    const read = parseRead(request.query, request.headers)
-    if (read.mode === 'sse') await this.#events(name, read, request, connection)
-    else if (read.mode === 'long-poll') await this.#poll(name, read, request, connection)
-    else connection.handOver()
-  }
-
-  async #events(
-    name: string,
-    read: ReadRequest,
-    request: PlainGet,
-    connection: Connection,
-  ): Promise<void> {
+  async #events({ path, name, read }: LiveGet, connection: Connection): Promise<void> {
     const { live, lines } = this.#options
     const place = await live.attach(name, read.offset)
     if (connection.isGone) return
     const head = this.#heads.chunked(eventHeaders(place.hub.stream))
-    connection.begin(head, lines.begin(request.path, 'sse'))
+    connection.begin(head, lines.begin(path, 'sse'))
     live.open({ place, cursor: read.cursor, sink: connection })
     connection.flush()
   }
 
-  async #poll(
-    name: string,
-    read: ReadRequest,
-    request: PlainGet,
-    connection: Connection,
-  ): Promise<void> {
-    const { live, clock, lines } = this.#options
-    const line = lines.begin(request.path, 'long-poll')
-    const result = await live.longPoll(name, read, connection)
+  async #poll(get: LiveGet, connection: Connection): Promise<void> {
+    const { live, clock, lines, drain } = this.#options
+    const line = lines.begin(get.path, 'long-poll')
+    const result = await live.longPoll(get.name, get.read, connection)
     if (connection.isGone) {
       line.write(204, true)
       return
     }
-    const ifNoneMatch = request.headers['if-none-match']
-    const rendered = renderLongPoll(result, { read, ifNoneMatch, now: clock.now() })
-    const { head, body } = this.#heads.whole(rendered, this.#options.drain.begun)
+    const { head, body, status } = this.#polls.of(result, get, clock.now(), drain.begun)
     connection.answer(head, body)
-    line.write(rendered.status)
+    line.write(status)
   }
 }

@@ -14,9 +14,7 @@ const MAX_HEADS = 100
 const MAX_JOINED_BYTES = 64 * 1024
 
 /** The body, if there is one, follows its head. */
-type Whole = { readonly head: Buffer; readonly body?: Buffer }
-
-const NOTHING: Buffer = Buffer.alloc(0)
+export type Whole = { readonly head: Buffer; readonly body?: Buffer }
 
 export class ResponseHeads {
   readonly #clock: Clock
@@ -26,7 +24,6 @@ export class ResponseHeads {
   /** Those of this second: readers come and go together. */
   readonly #heads = new Map<string, Buffer>()
   #chunked = new WeakMap<Headers, Buffer>()
-  #latest = { head: NOTHING, body: NOTHING, joined: { head: NOTHING } }
 
   constructor(clock: Clock, keepAliveMs: number) {
     this.#clock = clock
@@ -52,12 +49,7 @@ export class ResponseHeads {
     const framing = `content-length: ${body.length}\r\n`
     const head = this.#head(status, { ...BROWSER_HEADERS, ...headers }, framing, isLast)
     if (body.length > MAX_JOINED_BYTES) return { head, body }
-    // All who wait at one position get the same answer.
-    const { head: lastHead, body: lastBody } = this.#latest
-    if (lastHead !== head || lastBody !== body) {
-      this.#latest = { head, body, joined: { head: Buffer.concat([head, body]) } }
-    }
-    return this.#latest.joined
+    return { head: Buffer.concat([head, body]) }
   }
 
   #head(status: number, headers: Headers, framing: string, isLast = false): Buffer {

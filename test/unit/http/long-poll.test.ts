@@ -3,24 +3,26 @@ import { LogUnavailableError, StreamNotFoundError } from '../../../src/errors.ts
 import type { StopReason } from '../../../src/hub/machine.ts'
 import type { Batch } from '../../../src/hub/ring.ts'
 import { LongPollSubscriber } from '../../../src/http/long-poll.ts'
+import { Wheel } from '../../../src/http/wheel.ts'
+import type { Hub } from '../../../src/hub/hub.ts'
 import { STREAM, closed, data, dataRecord, finalData, group, startHub } from '../hub/fakes.ts'
 
 const TIMEOUT_MS = 20_000
+const TURN_MS = 100
 const cursor = (seqNum: number, slot = 0) => 2 ** 40 + seqNum * 1024 + slot
 
 type Setup = {
   readonly scene?: ReturnType<typeof startHub>
   readonly position?: number
   readonly cursor?: number
-  readonly history?: (position: number) => Promise<Batch>
+  readonly history?: (hub: Hub, position: number) => Promise<Batch>
 }
 
 function poll({ scene = startHub(), position = STREAM.dataTail, ...rest }: Setup = {}) {
   const subscriber = new LongPollSubscriber(
-    { hub: scene.hub, position },
+    { place: { hub: scene.hub, position }, cursor: rest.cursor },
     {
-      clock: scene.clock,
-      cursor: rest.cursor,
+      wheel: new Wheel(scene.clock, TURN_MS),
       timeoutMs: TIMEOUT_MS,
       history: rest.history ?? (() => Promise.reject(new Error('no history'))),
     },
@@ -116,7 +118,10 @@ describe('a long-poll behind the tail', () => {
       4: { records: [], end: 6 },
       6: { records: [dataRecord(7)], end: 8 },
     }
-    const { result } = poll({ position: 4, history: (from) => Promise.resolve(chunks[from]!) })
+    const { result } = poll({
+      position: 4,
+      history: (_hub, from) => Promise.resolve(chunks[from]!),
+    })
     expect(await result).toMatchObject({
       from: 4,
       next: 8,
@@ -195,7 +200,8 @@ describe('the end of its hub', () => {
     '%s keeps nobody from the data that is being read for him',
     async (reason) => {
       const give = new Map<number, (batch: Batch) => void>()
-      const history = (from: number) => new Promise<Batch>((resolve) => give.set(from, resolve))
+      const history = (_hub: Hub, from: number) =>
+        new Promise<Batch>((resolve) => give.set(from, resolve))
       const { hub, log, result, clock } = poll({ history })
       const { begin, part, commit } = group
       log.last.give(begin(11), part(12), commit(13))

@@ -3,7 +3,6 @@ import type { FastifyBaseLogger } from 'fastify'
 import { describe, expect, test } from 'vitest'
 import type { Connection } from '../../../../src/http/fast/connection.ts'
 import { Connections } from '../../../../src/http/fast/connections.ts'
-import type { PlainGet } from '../../../../src/http/fast/head.ts'
 import { LiveLines } from '../../../../src/http/plugins/request-log.ts'
 import { Wheel } from '../../../../src/http/wheel.ts'
 import { toChunk } from '../../../../src/protocol/chunk.ts'
@@ -50,7 +49,7 @@ class FakeSocket extends FakeWritable {
 function open() {
   const socket = new FakeSocket()
   const clock = new ManualClock()
-  const served: [PlainGet, Connection][] = []
+  const served: [Buffer, Connection][] = []
   const handedOver: unknown[] = []
   const refused: unknown[] = []
   const lane = { isLeaving: false, isFull: false }
@@ -140,7 +139,7 @@ describe('a connection of the fast lane', () => {
     ask('2')
     expect(served).toHaveLength(1)
     connection.end()
-    expect(served.map(([{ query }]) => query['offset'])).toEqual(['1', '2'])
+    expect(served.map(([sent]) => sent)).toEqual([request('1'), request('2')])
     begin()
     socket.emit('data', Buffer.alloc(MAX_AHEAD_BYTES + 1, 'G'))
     expect(socket.isPaused).toBe(true)

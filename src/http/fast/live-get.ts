@@ -1,0 +1,49 @@
+/** What plain live reads ask for, worked out once for all who send the very same bytes. */
+import { parseStreamPath } from '../../protocol/path.ts'
+import { parseRead } from '../../protocol/requests.ts'
+import type { ReadRequest } from '../../protocol/requests.ts'
+import { STREAM_PREFIX } from '../stream-url.ts'
+import { MAX_HEAD_BYTES, readPlainGet } from './head.ts'
+
+export type LiveGet = {
+  /** As sent and not decoded, without the query. */
+  readonly path: string
+  /** The name of the stream. */
+  readonly name: string
+  readonly read: ReadRequest
+  readonly ifNoneMatch: string | undefined
+}
+
+/** Heads that are remembered; those who poll one stream send but a few at a time. */
+const MAX_KNOWN = 256
+
+export class LiveGets {
+  readonly #known = new Map<string, LiveGet>()
+
+  /** The live read in what a connection sent at once; undefined if it is not for the fast lane. */
+  read(bytes: Buffer): LiveGet | undefined {
+    if (bytes.length > MAX_HEAD_BYTES) return undefined
+    const head = bytes.toString('latin1')
+    const known = this.#known.get(head)
+    if (known !== undefined) return known
+    const get = parse(bytes)
+    if (get === undefined) return undefined
+    if (this.#known.size === MAX_KNOWN) this.#known.clear()
+    this.#known.set(head, get)
+    return get
+  }
+}
+
+function parse(bytes: Buffer): LiveGet | undefined {
+  const plain = readPlainGet(bytes)
+  if (plain === undefined) return undefined
+  const { path, query, headers } = plain
+  try {
+    const name = parseStreamPath(path.slice(STREAM_PREFIX.length))
+    const read = parseRead(query, headers)
+    return { path, name, read, ifNoneMatch: headers['if-none-match'] }
+  } catch {
+    // What is refused is refused in one place, which is not here.
+    return undefined
+  }
+}

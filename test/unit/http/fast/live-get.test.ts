@@ -1,0 +1,48 @@
+import { describe, expect, test } from 'vitest'
+import { LiveGets } from '../../../../src/http/fast/live-get.ts'
+
+const get = (target: string, ...fields: string[]) =>
+  Buffer.from([`GET ${target} HTTP/1.1`, 'Host: h', ...fields, '', ''].join('\r\n'))
+
+describe('LiveGets', () => {
+  test('says what a plain live read asks for', () => {
+    const offset = '0000000000000000_0000000000000007'
+    const sent = get(
+      `/v1/stream/a/b%20c?offset=${offset}&live=long-poll&cursor=9`,
+      'If-None-Match: "x"',
+    )
+    expect(new LiveGets().read(sent)).toEqual({
+      path: '/v1/stream/a/b%20c',
+      name: 'a/b c',
+      read: {
+        mode: 'long-poll',
+        offset: { kind: 'position', position: { depth: 0, seqNum: 7 } },
+        cursor: 9,
+      },
+      ifNoneMatch: '"x"',
+    })
+  })
+
+  test.each([
+    ['a path that names no stream', '/v1/stream/a//b?offset=-1&live=sse'],
+    ['a reserved path', '/v1/stream/__ds/x?offset=-1&live=sse'],
+    ['an offset that was never given', '/v1/stream/a?offset=7&live=sse'],
+    ['no offset', '/v1/stream/a?live=sse'],
+    ['an unknown mode', '/v1/stream/a?offset=-1&live=poll'],
+    ['a read that is not live', '/v1/stream/a?offset=-1'],
+  ])('leaves the refusal of %s to the other way, each time', (_name, target) => {
+    const gets = new LiveGets()
+    expect([gets.read(get(target)), gets.read(get(target))]).toEqual([undefined, undefined])
+  })
+
+  test('works out the same bytes once, and other bytes anew, however many there are', () => {
+    const gets = new LiveGets()
+    const target = (stream: number) => `/v1/stream/s${stream}?offset=now&live=sse`
+    const first = gets.read(get(target(0)))
+    expect(gets.read(get(target(0)))).toBe(first)
+    for (let stream = 0; stream < 1000; stream += 1) {
+      expect(gets.read(get(target(stream)))?.name).toBe(`s${stream}`)
+    }
+    expect(gets.read(get(target(0), 'Accept: */*'))).toEqual(first)
+  })
+})
