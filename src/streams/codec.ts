@@ -75,6 +75,8 @@ export type DataRecord = {
   readonly body: Uint8Array
   /** Its append goes on in the next record. */
   readonly goesOn?: true
+  /** Where it begins, if it was joined from several. */
+  readonly begin?: SeqNum
 }
 
 /** The largest append there may be, 64 MiB, has some five hundred. */

@@ -2,13 +2,13 @@
 import { OffsetGoneError, RequestError } from '../errors.ts'
 import { isJson } from '../protocol/content-type.ts'
 import type { ForkPoint } from '../protocol/fork.ts'
-import type { Chunk } from './chunks.ts'
 import { beginningOf, locate, offsetOf } from './lineage.ts'
 import type { StreamPosition } from './lineage.ts'
+import type { Portion } from './shared-chunk.ts'
 import type { StreamView } from './view.ts'
 
 /** Reads a chunk of a stream, with its records at their positions in it. */
-export type ReadChunk = (view: StreamView, from: StreamPosition) => Promise<Chunk>
+export type ReadChunk = (view: StreamView, from: StreamPosition) => Promise<Portion>
 
 export type ResolvedPoint = {
   readonly position: StreamPosition

@@ -6,11 +6,13 @@ import { OffsetGoneError, RequestError } from '../errors.ts'
 import type { DurableLog, SeqNum } from '../log/log.ts'
 import { LOG_LIMITS } from '../log/log.ts'
 import type { OffsetRequest } from '../protocol/offset.ts'
-import { ChunkReader, TrimmedError, endsBefore, ifTrimmed } from './chunks.ts'
-import type { Chunk, ChunkSource } from './chunks.ts'
+import { ChunkReader, endsBefore, ifTrimmed } from './chunks.ts'
 import type { DataRecord } from './codec.ts'
 import { beginningOf, inheritedAt, locate, offsetOf } from './lineage.ts'
 import type { OwnPart, StreamPosition } from './lineage.ts'
+import { TrimmedError } from './read-chunk.ts'
+import type { ChunkSource } from './read-chunk.ts'
+import type { Chunk, Portion } from './shared-chunk.ts'
 import type { StreamLog } from './stream-log.ts'
 import type { StreamView } from './view.ts'
 
@@ -99,17 +101,19 @@ export class StreamReader {
     const inherited = inheritedAt(view, from)
     if (inherited === undefined) return this.#noting(view, () => this.#chunks.read(view, from))
     const { segment, seqNum, positionAt } = inherited
-    const { stream: name, incarnation, end: dataTail, aborted = [], voids } = segment
+    const { stream: name, incarnation, start, end: dataTail, aborted = [], voids } = segment
     const { contentType } = view
-    const source = { name, incarnation, contentType, dataTail, aborted, voids, isFinal: true }
+    const known = { name, incarnation, contentType, start, dataTail, aborted, voids }
+    const source = { ...known, isFinal: true }
     const positioned = (end: SeqNum): StreamPosition => positionAt(Math.min(end, dataTail))
     const read = (): Promise<Chunk> => this.#chunks.read(source, seqNum)
-    const { records, end } = await this.#noting(view, read, positioned)
-    return { records, end: positionAt(end) }
+    const { records, end, portions } = await this.#noting(view, read, positioned)
+    const placed = ({ records, end }: Portion): Portion => ({ records, end: positionAt(end) })
+    return { ...placed({ records, end }), portions: portions.map(placed) }
   }
 
   /** As {@link ChunkReader.weigh}. */
-  weigh(records: Chunk['records'], bytes: number): void {
+  weigh(records: Portion['records'], bytes: number): void {
     this.#chunks.weigh(records, bytes)
   }
 
@@ -134,7 +138,7 @@ export class StreamReader {
    *
    * @throws OffsetGoneError
    */
-  async positioned(view: StreamView, from: StreamPosition): Promise<Chunk> {
+  async positioned(view: StreamView, from: StreamPosition): Promise<Portion> {
     const chunk = await this.chunk(view, from).catch(ifTrimmed)
     if (chunk === undefined) throw gone(await this.#options.describe(view.name))
     const { records, end } = chunk

@@ -17,14 +17,15 @@ import type { OffsetRequest } from '../protocol/offset.ts'
 import type { AppendRequest, CreateRequest } from '../protocol/requests.ts'
 import { appendCommand, isTouchDue, touchCommand } from './append.ts'
 import type { AppendAnswer } from './append.ts'
-import type { Chunk, ChunkSource } from './chunks.ts'
 import { buryUnseenCommand, createCommand, deleteCommand } from './create.ts'
 import type { CreateAnswer, Released } from './create.ts'
 import { absence, existing, retained } from './existence.ts'
 import { Forks } from './forks.ts'
 import type { OwnPart, StreamPosition } from './lineage.ts'
+import type { ChunkSource } from './read-chunk.ts'
 import { StreamReader } from './reader.ts'
 import type { ReadResult } from './reader.ts'
+import type { Chunk, Portion } from './shared-chunk.ts'
 import type { StreamState } from './state.ts'
 import { StreamLog } from './stream-log.ts'
 import type { StreamView } from './view.ts'
@@ -194,7 +195,7 @@ export class StreamService {
   }
 
   /** As {@link ChunkReader.weigh}. */
-  weigh(records: Chunk['records'], bytes: number): void {
+  weigh(records: Portion['records'], bytes: number): void {
     this.#reader.weigh(records, bytes)
   }
 
