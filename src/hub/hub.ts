@@ -80,8 +80,8 @@ export class Hub {
   #state: HubState
   #nextSeq: SeqNum
   #sight: Sight
-  /** Where the ring began after the latest group. */
-  #jumpedTo: SeqNum | undefined
+  /** Where the ring began: with the hub, or after the latest group. */
+  #beganAt: SeqNum
   #closed: boolean
   /** Whether the ring ends where the log did: not while the hub looks for it, nor inside a batch. */
   #hasAll = true
@@ -95,6 +95,7 @@ export class Hub {
     })
     this.#options = options
     this.#ring = new Ring(stream.dataTail, options.ring)
+    this.#beganAt = stream.dataTail
     this.#nextSeq = stream.nextSeq
     const { dataTail, lastDataAt, aborted, voids, held, lock } = stream
     this.#sight = { dataTail, lastDataAt, aborted, voids, held, lock }
@@ -129,12 +130,15 @@ export class Hub {
     return this.#ring.end
   }
 
-  /** The stream as far as readers have to look for it in the log: the ring has the rest. */
+  /** The stream as far as readers who are behind look for it in the log. */
   get history(): HubStream & { readonly isFinal: boolean } {
     const { aborted, voids } = this.#sight
-    const dataTail = this.#ring.start
-    // All readers who are behind because of a jump end at the same place, and soon: worth keeping.
-    return { ...this.stream, dataTail, aborted, voids, isFinal: dataTail === this.#jumpedTo }
+    const { start, end } = this.#ring
+    // As long as the ring has all since it began, all of them end there: that is worth keeping.
+    const isFinal = start === this.#beganAt
+    // Once it drops what is old its start moves all the time; a chunk that goes on behind it is
+    // whole, and the same for all.
+    return { ...this.stream, dataTail: isFinal ? start : end, aborted, voids, isFinal }
   }
 
   get closed(): boolean {
@@ -301,7 +305,7 @@ export class Hub {
     this.#sight = sight
     if (ended === 'eof') this.#closed = true
     if (jump !== undefined) {
-      this.#jumpedTo = jump
+      this.#beganAt = jump
       this.#ring.jump(jump)
     }
     if (last !== undefined) this.#ring.push({ records: data, end: last.seqNum + 1 })

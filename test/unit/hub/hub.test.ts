@@ -407,6 +407,21 @@ describe('time', () => {
   })
 })
 
+describe('history', () => {
+  test('ends where the ring began, and then behind it: its start moves all the time', () => {
+    const { hub, log } = startHub({}, { ring: { maxRecords: 2, maxBytes: 1000 } })
+    expect(hub.history).toMatchObject({ dataTail: 10, isFinal: true })
+    log.last.give(data(11))
+    log.last.give(data(12))
+    expect(hub.history).toMatchObject({ dataTail: 10, isFinal: true })
+    log.last.give(data(13))
+    expect(hub.next(10).kind).toBe('behind')
+    expect(hub.history).toMatchObject({ dataTail: 14, isFinal: false })
+    log.last.give(begin(14), part(15), commit(16))
+    expect(hub.history).toMatchObject({ dataTail: 17, isFinal: true })
+  })
+})
+
 describe('a group', () => {
   test('shows nothing before its commit, and then all of it, elsewhere', () => {
     const { hub, log } = startHub()
