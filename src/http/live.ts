@@ -4,7 +4,6 @@ import { LogUnavailableError, ShuttingDownError, StreamNotFoundError } from '../
 import type { GatewayError } from '../errors.ts'
 import type { Hub, Place } from '../hub/hub.ts'
 import type { HubRegistry } from '../hub/registry.ts'
-import type { Batch } from '../hub/ring.ts'
 import type { HubStream } from '../hub/stream.ts'
 import { sseEncoding } from '../protocol/content-type.ts'
 import { cacheControl } from '../protocol/caching.ts'
@@ -16,6 +15,7 @@ import { locate } from '../streams/lineage.ts'
 import { TrimmedError } from '../streams/read-chunk.ts'
 import { livePosition } from '../streams/reader.ts'
 import type { StreamService } from '../streams/service.ts'
+import type { Chunk } from '../streams/shared-chunk.ts'
 import type { StreamView } from '../streams/view.ts'
 import type { DisconnectReason } from './event-sink.ts'
 import { LongPollSubscriber } from './long-poll.ts'
@@ -43,7 +43,7 @@ const MAX_ATTACH_ATTEMPTS = 3
 const TURNS = 64
 
 /** A place, and what comes next there if the ring no longer has it. */
-export type Attached = Place & { readonly past?: Batch }
+export type Attached = Place & { readonly past?: Chunk }
 
 /** Who waits for an answer. */
 export type Peer = {
@@ -60,8 +60,7 @@ export class LiveReads {
   constructor(options: LiveOptions) {
     const { clock, sseHeartbeatMs: heartbeatMs, sseLifetimeMs: lifetimeMs } = options
     const { longPollTimeoutMs: timeoutMs } = options
-    const history = (hub: Hub, position: number): Promise<Batch> =>
-      options.streams.chunk(hub.history, position)
+    const history = (hub: Hub, position: number): Promise<Chunk> => this.#history(hub, position)
     this.#options = options
     this.#longPolls = { wheel: new Wheel(clock, timeoutMs / TURNS), timeoutMs, history }
     this.#sse = {
@@ -133,8 +132,13 @@ export class LiveReads {
     const hub = isKnown ? known : hubs.acquire(toHubStream(view))
     if (hub.stream.incarnation !== view.incarnation) return undefined
     if (hub.next(position).kind !== 'behind') return isUsable(hub) ? { hub, position } : undefined
-    const past = await this.#longPolls.history(hub, position).catch(ifTrimmed)
+    const past = await this.#history(hub, position).catch(ifTrimmed)
     return past !== undefined && isUsable(hub) ? { hub, position, past } : undefined
+  }
+
+  /** Older records than the ring has, from the cache that all readers share. */
+  #history(hub: Hub, position: number): Promise<Chunk> {
+    return this.#options.streams.chunk(hub.history, position)
   }
 }
 

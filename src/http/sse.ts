@@ -12,6 +12,7 @@ import type { Batch } from '../hub/ring.ts'
 import type { Frame, Progress } from '../hub/frames.ts'
 import type { Subscriber } from '../hub/subscriber.ts'
 import { HEARTBEAT } from '../protocol/sse.ts'
+import type { Chunk, Portion } from '../streams/shared-chunk.ts'
 import type { DisconnectReason, EventSink, SinkOwner } from './event-sink.ts'
 import type { Waiter, Wheel } from './wheel.ts'
 
@@ -29,13 +30,13 @@ export type SseOptions = {
   readonly stallMs: number
   /** Hears of the end of each. */
   readonly onEnd: (reason: DisconnectReason) => void
-  /** Reads the batch at a position that the hub no longer has. */
-  readonly history: (hub: Hub, position: number) => Promise<Batch>
+  /** Reads the chunk at a position that the hub no longer has. */
+  readonly history: (hub: Hub, position: number) => Promise<Chunk>
 }
 
 export type SseReader = {
   /** Its place, and what comes next there if the ring no longer has it. */
-  readonly place: Place & { readonly past?: Batch | undefined }
+  readonly place: Place & { readonly past?: Chunk | undefined }
   readonly cursor: number | undefined
   readonly sink: EventSink
 }
@@ -59,7 +60,8 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
   readonly #options: SseOptions
   #position: number
   #cursor: number | undefined
-  #past: Batch | undefined
+  /** History that comes next, as long as the socket takes it. */
+  #past: readonly Portion[] | undefined
   #phase: Phase = 'following'
   /** Whether the last event told the client that it is up to date; undefined before the first. */
   #told: boolean | undefined
@@ -73,7 +75,7 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
   constructor({ place, cursor, sink }: SseReader, options: SseOptions) {
     this.#hub = place.hub
     this.#position = place.position
-    this.#past = place.past
+    this.#past = place.past?.portions
     this.#cursor = cursor
     this.#sink = sink
     this.#options = options
@@ -120,8 +122,10 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
   #turn(): void {
     if (this.#dueAt >= this.#endsAt) return this.stop('lifetime')
     if (this.#phase === 'draining' && this.#dueAt >= this.#stallsAt) return this.#end('stalled')
-    // A full socket has enough to send; its reader is not idle.
-    if (!this.#sink.isFull) this.#sink.send(HEARTBEAT)
+    // A full socket has enough to send; its reader is not idle. Nor is there any telling when it
+    // will go on: what is kept for it meanwhile can be read again.
+    if (this.#sink.isFull) this.#past = undefined
+    else this.#sink.send(HEARTBEAT)
     this.#wait()
   }
 
@@ -160,6 +164,12 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
   /** Sends until there is nothing more, the socket is full, or history has to be read. */
   #sendAll(): void {
     while (this.#isFollowing()) {
+      const past = this.#past?.find(({ end }) => end > this.#position)
+      if (past !== undefined) {
+        this.#send(past, this.#hub.progressAt(past.end))
+        continue
+      }
+      this.#past = undefined
       const next = this.#hub.next(this.#position)
       switch (next.kind) {
         case 'batch':
@@ -183,11 +193,9 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
   }
 
   #readHistory(): void {
-    const past = this.#past
-    this.#past = undefined
-    const read = past === undefined ? this.#options.history(this.#hub, this.#position) : past
-    Promise.resolve(read)
-      .then((batch) => this.#takeHistory(batch))
+    this.#options
+      .history(this.#hub, this.#position)
+      .then((chunk) => this.#takeHistory(chunk))
       .catch((error: unknown) => this.#readFailed(error))
   }
 
@@ -203,15 +211,12 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
     })
   }
 
-  #takeHistory(batch: Batch): void {
+  #takeHistory({ portions, end }: Chunk): void {
     if (this.#phase !== 'reading') return
     this.#attempt = 0
-    this.#phase = 'following'
-    if (batch.records.length === 0) this.#position = batch.end
-    else {
-      this.#send(batch, this.#hub.progressAt(batch.end))
-    }
-    if (this.#isFollowing()) this.#pump()
+    this.#past = portions
+    if (portions.length === 0) this.#position = end
+    this.#pump()
   }
 
   #send(batch: Batch, progress: Progress): void {

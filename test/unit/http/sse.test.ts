@@ -1,11 +1,11 @@
 import type { ServerResponse } from 'node:http'
 import { describe, expect, test } from 'vitest'
 import { LogUnavailableError } from '../../../src/errors.ts'
-import type { Batch } from '../../../src/hub/ring.ts'
 import { ResponseSink } from '../../../src/http/event-sink.ts'
 import type { DisconnectReason } from '../../../src/http/event-sink.ts'
 import { SseSubscriber } from '../../../src/http/sse.ts'
 import { Wheel } from '../../../src/http/wheel.ts'
+import type { Chunk } from '../../../src/streams/shared-chunk.ts'
 import { FakeWritable } from '../../support/fake-writable.ts'
 import { STREAM, closed, data, dataRecord, finalData, startHub } from '../hub/fakes.ts'
 
@@ -54,7 +54,8 @@ type Setup = {
   readonly scene?: ReturnType<typeof startHub>
   readonly position?: number
   readonly cursor?: number
-  readonly history?: (position: number) => Promise<Batch>
+  readonly history?: (position: number) => Promise<Chunk>
+  readonly past?: Chunk
   readonly room?: number
 }
 
@@ -68,7 +69,7 @@ function open({ scene = startHub(), position = STREAM.dataTail, ...rest }: Setup
     ends.push([reason, cause])
   })
   const subscriber = new SseSubscriber(
-    { place: { hub: scene.hub, position }, cursor: rest.cursor, sink },
+    { place: { hub: scene.hub, position, past: rest.past }, cursor: rest.cursor, sink },
     {
       clock: scene.clock,
       wheel: new Wheel(scene.clock, TURN_MS),
@@ -83,13 +84,27 @@ function open({ scene = startHub(), position = STREAM.dataTail, ...rest }: Setup
   return { ...scene, response, ends, counted, subscriber }
 }
 
+/** History in portions that end where it says. */
+function chunkOf(from: number, ...ends: number[]): Chunk {
+  const portions = ends.map((end, index) => {
+    const start = ends[index - 1] ?? from
+    return { records: recordsIn(start, end), end }
+  })
+  const end = ends.at(-1) ?? from
+  const records = portions.flatMap((portion) => portion.records)
+  return { records, end, portions: portions.filter(({ records }) => records.length > 0) }
+}
+
+const recordsIn = (from: number, to: number) =>
+  Array.from({ length: to - from }, (_, index) => dataRecord(from + index))
+
 /** History that the test hands over when it likes. */
 function deferredHistory() {
   const asked: number[] = []
-  let settle: { resolve: (batch: Batch) => void; reject: (error: unknown) => void } | undefined
+  let settle: { resolve: (chunk: Chunk) => void; reject: (error: unknown) => void } | undefined
   const history = (position: number) => {
     asked.push(position)
-    return new Promise<Batch>((resolve, reject) => {
+    return new Promise<Chunk>((resolve, reject) => {
       settle = { resolve, reject }
     })
   }
@@ -97,9 +112,8 @@ function deferredHistory() {
   return {
     asked,
     history,
-    give: (from: number, end: number) => {
-      const records = Array.from({ length: end - from }, (_, index) => dataRecord(from + index))
-      settle!.resolve({ records, end })
+    give: (from: number, ...ends: number[]) => {
+      settle!.resolve(chunkOf(from, ...ends))
       return turn()
     },
     fail: (error: unknown) => {
@@ -231,6 +245,63 @@ describe('a reader that takes nothing of what it was sent', () => {
     clock.advance(STALL_MS - TURN_MS)
     // As long as it may be there at all.
     expect([response.records, counted]).toEqual([range(11, 13), ['lifetime']])
+  })
+})
+
+describe('history', () => {
+  test('is sent in portions, and said to be all only with the last of the data', async () => {
+    const past = deferredHistory()
+    const { response, ends } = open({ position: 2, history: past.history })
+    await past.give(2, 5, 8, 10)
+    expect([response.records, response.writes, past.asked]).toEqual([range(2, 10), 3, [2]])
+    expect(response.controls).toEqual([
+      { streamNextOffset: offset(5), streamCursor: cursor(5) },
+      { streamNextOffset: offset(8), streamCursor: cursor(8) },
+      { streamNextOffset: offset(10), streamCursor: cursor(10), upToDate: true },
+    ])
+    expect(ends).toEqual([])
+  })
+
+  test('that was read before is not read again', () => {
+    const { log, response } = open({ position: 4, past: chunkOf(4, 6, 10) })
+    log.last.give(data(11))
+    expect(response.records).toEqual([...range(4, 10), 'r11'])
+  })
+
+  test('goes on with the portion after, when the socket has room', () => {
+    const { log, response } = open({ position: 2, past: chunkOf(2, 4, 7, 10), room: 1 })
+    log.last.give(data(11))
+    for (const records of [range(2, 4), range(2, 7), range(2, 10), [...range(2, 10), 'r11']]) {
+      expect(response.records).toEqual(records)
+      response.drain(1)
+    }
+  })
+
+  test('is given back by one that takes nothing for long, and then read where it is', async () => {
+    const past = deferredHistory()
+    const setup = { position: 2, past: chunkOf(2, 4, 7, 10), history: past.history, room: 1 }
+    const { clock, response } = open(setup)
+    clock.advance(HEARTBEAT_MS + TURN_MS)
+    response.drain(Infinity)
+    expect([response.records, past.asked]).toEqual([range(2, 4), [4]])
+    await past.give(4, 9, 10)
+    expect(response.records).toEqual(range(2, 10))
+  })
+
+  test('that goes on into the ring is sent to its end', async () => {
+    const scene = startHub({}, { ring: { maxRecords: 5, maxBytes: 1000 } })
+    const past = deferredHistory()
+    const { log, response } = open({ scene, room: 1, history: past.history })
+    for (let seqNum = 11; seqNum < 40; seqNum += 1) log.last.give(data(seqNum))
+    response.drain(Infinity)
+    expect(scene.hub.history).toMatchObject({ dataTail: 40, isFinal: false })
+    await past.give(11, 30, 38)
+    expect(response.records).toEqual(range(11, 40))
+    expect(response.controls.at(-1)).toMatchObject({ upToDate: true })
+    expect(response.controls.at(-3)).toEqual({
+      streamNextOffset: offset(38),
+      streamCursor: cursor(38),
+    })
   })
 })
 
