@@ -11,6 +11,7 @@ import type { Chunk } from '../../protocol/chunk.ts'
 import type { DisconnectReason, EventSink, SinkOwner } from '../event-sink.ts'
 import type { LiveLine } from '../plugins/request-log.ts'
 import type { Waiter, Wheel } from '../wheel.ts'
+import type { DirectHandle, DirectOwner, DirectWrites } from './direct.ts'
 
 export type ConnectionOptions = {
   /** Begins to answer what was sent; what it can't answer it hands over, before it sends anything. */
@@ -28,6 +29,8 @@ export type ConnectionOptions = {
   /** Whether no connection is to be kept for a further request. */
   readonly isLeaving: () => boolean
   readonly onDrain: (this: Socket) => void
+  /** Undefined where a socket's stream is the only way to write to it. */
+  readonly direct: DirectWrites | undefined
   readonly wheel: Wheel
   /** How long a connection may be without its first request, in ms. */
   readonly firstMs: number
@@ -44,7 +47,7 @@ const MAX_AHEAD_BYTES = 16 * 1024
  */
 type Phase = 'new' | 'idle' | 'asked' | 'answering' | 'ending' | 'gone'
 
-export class Connection implements EventSink, Waiter {
+export class Connection implements EventSink, Waiter, DirectOwner {
   readonly #socket: Socket
   readonly #options: ConnectionOptions
   #phase: Phase = 'new'
@@ -55,6 +58,8 @@ export class Connection implements EventSink, Waiter {
   #owner: SinkOwner | undefined
   #line: LiveLine | undefined
   #isFull = false
+  /** Where events are written as long as the socket's stream has nothing. */
+  #handle: DirectHandle | undefined
   /** When it has waited for a request long enough, as a turn of the wheel. */
   #dueAt = 0
 
@@ -73,7 +78,8 @@ export class Connection implements EventSink, Waiter {
   }
 
   get waiting(): number {
-    return this.#socket.writableLength
+    const { writableLength } = this.#socket
+    return Math.max(writableLength, this.#options.direct?.waiting(this.#socket) ?? 0)
   }
 
   own(owner: SinkOwner): void {
@@ -167,17 +173,33 @@ export class Connection implements EventSink, Waiter {
   }
 
   send({ framed }: Chunk): boolean {
-    return this.#write(framed)
+    const { direct } = this.#options
+    if (direct === undefined || this.#isFull) return this.#write(framed)
+    this.#handle ??= direct.open(this.#socket)
+    if (this.#handle === undefined) return this.#write(framed)
+    const result = direct.write(this.#handle, framed, this)
+    if (result === 'written') return true
+    this.#isFull = true
+    // `close` follows.
+    if (result === 'failed') this.#socket.destroy()
+    return false
+  }
+
+  settled(ok: boolean): void {
+    if (!ok) this.#socket.destroy()
+    else if (this.#phase !== 'gone') this.drained()
   }
 
   /** Listens for room only when there is none: most connections never lack it. */
   #write(bytes: Buffer): boolean {
+    // What the stream holds back must not be overtaken.
+    this.#handle = undefined
     const hasRoom = this.#socket.write(bytes)
     if (!hasRoom && !this.#isFull) {
       this.#isFull = true
       this.#socket.once('drain', this.#options.onDrain)
     }
-    return hasRoom
+    return hasRoom && !this.#isFull
   }
 
   end(): void {

@@ -13,6 +13,7 @@ import type { LiveLines } from '../plugins/request-log.ts'
 import { Wheel } from '../wheel.ts'
 import type { Connection } from './connection.ts'
 import { Connections } from './connections.ts'
+import { directWrites } from './direct.ts'
 import { LiveGets } from './live-get.ts'
 import type { LiveGet } from './live-get.ts'
 import { PollAnswers } from './poll-answers.ts'
@@ -60,6 +61,7 @@ export class FastLane {
       },
       admits: (socket) => admission.refusal(socket) === undefined,
       isLeaving: () => drain.begun,
+      direct: directWrites,
       wheel: new Wheel(clock, TURN_MS),
       firstMs: server.headersTimeout,
       keepAliveMs: server.keepAliveTimeout,

@@ -2,6 +2,12 @@ import type { Socket } from 'node:net'
 import type { FastifyBaseLogger } from 'fastify'
 import { describe, expect, test } from 'vitest'
 import type { Connection } from '../../../../src/http/fast/connection.ts'
+import type {
+  DirectHandle,
+  DirectOwner,
+  DirectResult,
+  DirectWrites,
+} from '../../../../src/http/fast/direct.ts'
 import { Connections } from '../../../../src/http/fast/connections.ts'
 import { LiveLines } from '../../../../src/http/plugins/request-log.ts'
 import { Wheel } from '../../../../src/http/wheel.ts'
@@ -46,7 +52,34 @@ class FakeSocket extends FakeWritable {
   }
 }
 
-function open() {
+/** Takes a number of writes, then lets the next one wait. */
+class FakeDirect implements DirectWrites {
+  room = Infinity
+  isOpen = true
+  fails = false
+  queue = 0
+  readonly waits: DirectOwner[] = []
+
+  open(socket: Socket): DirectHandle | undefined {
+    return this.isOpen ? (socket as unknown as DirectHandle) : undefined
+  }
+
+  write(handle: DirectHandle, bytes: Buffer, owner: DirectOwner): DirectResult {
+    if (this.fails) return 'failed'
+    const socket = handle as unknown as FakeSocket
+    socket.text += `<${bytes.toString()}>`
+    this.room -= 1
+    if (this.room > 0) return 'written'
+    this.waits.push(owner)
+    return 'waiting'
+  }
+
+  waiting(): number {
+    return this.queue
+  }
+}
+
+function open(direct?: DirectWrites) {
   const socket = new FakeSocket()
   const clock = new ManualClock()
   const served: [Buffer, Connection][] = []
@@ -59,6 +92,7 @@ function open() {
     refuseLate: (late) => refused.push(late),
     admits: () => !lane.isFull,
     isLeaving: () => lane.isLeaving,
+    direct,
     wheel: new Wheel(clock, TURN_MS),
     firstMs: FIRST_MS,
     keepAliveMs: KEEP_ALIVE_MS,
@@ -215,5 +249,82 @@ describe('a connection of the fast lane', () => {
     socket.emit('error', new Error('reset'))
     socket.emit('close')
     expect([owner.ends, connection.isGone, socket.destroyed]).toEqual([1, true, true])
+  })
+})
+
+describe('a connection whose events go past its stream', () => {
+  const EVENT_TEXT = `<${String(EVENT.framed)}>`
+
+  function following() {
+    const direct = new FakeDirect()
+    const scene = open(direct)
+    scene.ask()
+    scene.begin()
+    return { ...scene, direct }
+  }
+
+  test('writes the head to the stream, and events past it once that has nothing', () => {
+    const { connection, socket, direct } = following()
+    direct.isOpen = false
+    connection.send(EVENT)
+    direct.isOpen = true
+    connection.send(EVENT)
+    expect(socket.text).toBe(`HEAD ${String(EVENT.framed)}${EVENT_TEXT}`)
+  })
+
+  test('is full while a write waits, and tells its owner once it is done', () => {
+    const { connection, direct, owner } = following()
+    direct.room = 1
+    expect(connection.send(EVENT)).toBe(false)
+    direct.queue = 7
+    expect([connection.isFull, connection.waiting, owner.drains]).toEqual([true, 7, 0])
+    direct.room = Infinity
+    direct.waits[0]?.settled(true)
+    expect([connection.isFull, owner.drains, connection.send(EVENT)]).toEqual([false, 1, true])
+  })
+
+  test('has what comes meanwhile wait behind it, and goes past the stream only when that is done', () => {
+    const { connection, socket, direct } = following()
+    direct.room = 1
+    connection.send(EVENT)
+    direct.isOpen = false
+    expect(connection.send(EVENT)).toBe(false)
+    direct.room = Infinity
+    direct.waits[0]?.settled(true)
+    connection.send(EVENT)
+    direct.isOpen = true
+    connection.send(EVENT)
+    const framed = String(EVENT.framed)
+    expect(socket.text).toBe(`HEAD ${EVENT_TEXT}${framed}${framed}${EVENT_TEXT}`)
+  })
+
+  test('is over when what waited is written, and not before', () => {
+    const { connection, socket, direct, owner, ask, served } = following()
+    direct.room = 1
+    connection.send(EVENT)
+    connection.end()
+    ask('2')
+    expect([owner.ends, served.length]).toEqual([0, 1])
+    direct.waits[0]?.settled(true)
+    expect([owner.ends, served.length]).toEqual([1, 2])
+    expect(socket.text).toBe(`HEAD ${EVENT_TEXT}0\r\n\r\n`)
+  })
+
+  test.each(['at once', 'later'])('is dropped when a write fails %s', (when) => {
+    const { connection, socket, direct, owner, isGone } = following()
+    direct.fails = when === 'at once'
+    direct.room = 1
+    expect(connection.send(EVENT)).toBe(false)
+    direct.waits[0]?.settled(false)
+    expect([socket.destroyed, owner.ends, isGone()]).toEqual([true, 1, true])
+  })
+
+  test('that is gone hears of a write that still waited, and does nothing', () => {
+    const { connection, direct, owner } = following()
+    direct.room = 1
+    connection.send(EVENT)
+    connection.destroy()
+    direct.waits[0]?.settled(true)
+    expect([owner.drains, owner.ends]).toEqual([0, 1])
   })
 })
