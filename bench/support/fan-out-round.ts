@@ -45,16 +45,20 @@ export type FanOut = {
   readonly serverBusy?: number
   /** What the generator used of its core while readers connected, or deliveries were outstanding. */
   readonly loadBusy?: number
-  /** What was used of the load's core, by whomever, and of the servers' by others. */
-  readonly loadCore: number
+  /** What others used of the servers' core, and of the generator's when that is to be its own. */
   readonly others: number
+  readonly othersOfLoad?: number
+  /** What was used of the load's core, by whomever, where the generator is not alone on it. */
+  readonly loadCore?: number
   /** Deliveries that did not come, came twice, or were damaged; connections lost; refusals. */
   readonly faults: number
 }
 
 const MIB = 1024 * 1024
-/** Readers of a first, unmeasured catch-up: a JIT compiler has seen its code then. */
+/** Readers of what goes before and is not measured: a JIT compiler has seen its code then. */
 const WARM_UP_READERS = 10
+/** Messages, one by one, that some readers get first: what a JIT compiler has to see is posting. */
+const WARM_UP_MESSAGES = 3000
 /** How a history is posted, which is not measured. */
 const MESSAGES_OF_TURN = 100
 /** A server that uses less than this of a core has nothing left to do. */
@@ -103,14 +107,18 @@ async function measure(bench: Bench): Promise<FanOut> {
   }
 }
 
-function measureLive(bench: Bench, workload: Extract<Workload, { kind: 'live' }>): Promise<FanOut> {
+async function measureLive(
+  bench: Bench,
+  workload: Extract<Workload, { kind: 'live' }>,
+): Promise<FanOut> {
   const { server, settings } = bench
+  await warmUp(bench)
   return withLoad(optionsOf(bench), async (load) => {
     await load.connect()
     await settled(server)
     await load.publish(turnsOf(workload, settings.warmUpSeconds))
     await settled(server)
-    const used = watch(server)
+    const used = watch(bench)
     const delivered = await load.publish(turnsOf(workload, settings.seconds))
     const { cpuMs, ...cores } = used()
     return {
@@ -124,17 +132,26 @@ function measureLive(bench: Bench, workload: Extract<Workload, { kind: 'live' }>
   })
 }
 
+async function warmUp(bench: Bench): Promise<void> {
+  const options = { ...optionsOf(bench), readers: WARM_UP_READERS }
+  await withLoad(options, async (load) => {
+    await load.connect()
+    await load.publish({ turns: WARM_UP_MESSAGES, messages: 1, intervalMs: 1 })
+  })
+  await settled(bench.server)
+}
+
 async function measureConnect(bench: Bench): Promise<FanOut> {
   const { server, workload, settings } = bench
   const { readers } = workload
   await settled(server)
   const rssBefore = server.rssKb()
   return withLoad(optionsOf(bench), async (load) => {
-    const used = watch(server)
-    const { seconds, busy } = await load.connect()
+    const used = watch(bench)
+    const { seconds, busy, had } = await load.connect()
     const { cpuMs, ...cores } = used()
     await settled(server)
-    const idle = watch(server)
+    const idle = watch(bench)
     await sleep(settings.idleSeconds * 1000)
     const rssKb = server.rssKb()
     return {
@@ -145,6 +162,7 @@ async function measureConnect(bench: Bench): Promise<FanOut> {
       idleCore: idle().cpuMs / (settings.idleSeconds * 1000),
       rssMb: rssKb / 1024,
       loadBusy: busy,
+      othersOfLoad: 1 - had,
       ...cores,
       faults: 0,
     }
@@ -158,7 +176,7 @@ async function measureCatchUp(bench: Bench, history: number): Promise<FanOut> {
   const options = { ...optionsOf(bench), get: peer.paths.all, history }
   await readAll({ ...options, readers: WARM_UP_READERS })
   await settled(server)
-  const used = watch(server)
+  const used = watch(bench)
   const delivered = await readAll(options)
   const { cpuMs, ...cores } = used()
   const { seconds } = delivered
@@ -183,7 +201,7 @@ function measureStalled(
     const rssStalledMb = stalled()
     const kernelKb = socketMemoryKb() - socketsBefore
     await settled(server)
-    const used = watch(server)
+    const used = watch(bench)
     const catchingUp = watchRss(server)
     await load.resume()
     const delivered = await load.receive()
@@ -217,13 +235,17 @@ function readAll(options: LoadOptions): Promise<Delivered> {
 function deliveries(
   delivered: Delivered,
   cpuMs: number,
-): Pick<FanOut, 'deliveriesPerSecond' | 'cpuUsPerDelivery' | 'serverBusy' | 'loadBusy' | 'faults'> {
+): Pick<
+  FanOut,
+  'deliveriesPerSecond' | 'cpuUsPerDelivery' | 'serverBusy' | 'loadBusy' | 'othersOfLoad' | 'faults'
+> {
   const { missing, duplicates, malformed, closed, refused } = delivered
   return {
     deliveriesPerSecond: delivered.deliveries / delivered.seconds,
     cpuUsPerDelivery: (cpuMs * 1000) / delivered.deliveries,
     serverBusy: cpuMs / (delivered.seconds * 1000),
     loadBusy: delivered.busy,
+    othersOfLoad: 1 - delivered.had,
     faults: missing + duplicates + malformed + closed + refused,
   }
 }
@@ -242,21 +264,24 @@ function optionsOf({ peer, workload, settings, server }: Bench): LoadOptions {
     bytes: settings.bytes,
     history: 0,
     inFlight: settings.inFlight,
+    spin: peer.sharesLoadCore === true ? 0 : 1,
     publishers: Math.min(PUBLISHERS, workload.streams),
     rcvbuf: 0,
   }
 }
 
-type Use = Pick<FanOut, 'loadCore' | 'others'> & { readonly cpuMs: number }
+type Use = Pick<FanOut, 'others' | 'loadCore'> & { readonly cpuMs: number }
 
 /** What is used of the cores from now on. */
-function watch(server: Server): () => Use {
+function watch({ server, peer }: Bench): () => Use {
   const [begunAt, before] = [performance.now(), server.cpuMs()]
   const [serverCore, loadCore] = [watchCore(SERVER_CORE), watchCore(LOAD_CORE)]
   return () => {
     const cpuMs = server.cpuMs() - before
     const others = serverCore() - cpuMs / (performance.now() - begunAt)
-    return { cpuMs, others, loadCore: loadCore() }
+    return peer.sharesLoadCore === true
+      ? { cpuMs, others, loadCore: loadCore() }
+      : { cpuMs, others }
   }
 }
 

@@ -31,7 +31,6 @@ const SHARES: Readonly<Record<string, Column>> = {
   'RSS MB': plain('rssMb', 0),
   'server %': plain('serverBusy', 0, 100),
   'generator %': plain('loadBusy', 0, 100),
-  'load core %': plain('loadCore', 0, 100),
 }
 
 const COLUMNS: Readonly<Record<Workload['kind'], Readonly<Record<string, Column>>>> = {
@@ -52,7 +51,6 @@ const COLUMNS: Readonly<Record<Workload['kind'], Readonly<Record<string, Column>
     'idle CPU %': plain('idleCore', 1, 100),
     'RSS MB': plain('rssMb', 0),
     'generator %': plain('loadBusy', 0, 100),
-    'load core %': plain('loadCore', 0, 100),
   },
   'catch-up': {
     seconds: plain('seconds', 2),
@@ -127,7 +125,11 @@ function warn(rows: Rows, rounds: ReadonlyMap<string, readonly FanOut[]>): void 
   say('The generator was the bottleneck', ({ loadBusy = 0 }) => loadBusy >= FULL)
   say(
     "The load's core was full, so waits are longer than the server's",
-    ({ loadCore }) => loadCore >= FULL,
+    ({ loadCore = 0 }) => loadCore >= FULL,
+  )
+  say(
+    "Others used the generator's core, so waits are longer than the server's",
+    ({ othersOfLoad = 0 }) => othersOfLoad >= MUCH,
   )
   say(
     "Others used the server's core, so waits are longer and caches colder",

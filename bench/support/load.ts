@@ -27,6 +27,8 @@ export type LoadOptions = {
   readonly history: number
   /** Connections at most that wait for their first byte. */
   readonly inFlight: number
+  /** 1: it never sleeps while something is to come. For one that has its core for itself. */
+  readonly spin: 0 | 1
   /** Connections that messages are posted over. */
   readonly publishers: number
   /** What the kernel may keep for a reader that does not take it; 0: as much as it likes. */
@@ -42,8 +44,9 @@ export type Turns = {
 
 export type Connected = {
   readonly seconds: number
-  /** The share of it that the generator worked. */
+  /** The share of it that the generator had something to do, and had its core. */
   readonly busy: number
+  readonly had: number
 }
 
 export type Delivered = {
@@ -57,9 +60,13 @@ export type Delivered = {
   readonly p50Us: number
   readonly p99Us: number
   readonly p999Us: number
-  /** For how long deliveries were outstanding, and the share of it that the generator worked. */
+  /**
+   * For how long deliveries were outstanding, and the share of it that the generator had something
+   * to do, and had its core.
+   */
   readonly activeSeconds: number
   readonly busy: number
+  readonly had: number
 }
 
 /** Starts a load for this work, and ends it however the work does. */

@@ -43,6 +43,8 @@ export type Peer = {
   readonly holdsStalled?: boolean
   /** What it keeps of a stream for all its readers together, if not everything. */
   readonly ringBytes?: number
+  /** Whether something that it needs runs where the load does. */
+  readonly sharesLoadCore?: boolean
   /** Whether streams have to be made before there is a message. */
   readonly makesStreams: boolean
   /** Starts a fresh one; the directory is its own, and a gateway is told what else there is. */
@@ -94,6 +96,7 @@ export function peers(s2: string | undefined): readonly Peer[] {
       name: 'gateway, s2-lite',
       only: ['steady-1k'],
       missing: withoutS2,
+      sharesLoadCore: true,
       start: () => startPatient({ S2_ENDPOINT: s2 ?? '' }),
     },
     {
@@ -101,6 +104,7 @@ export function peers(s2: string | undefined): readonly Peer[] {
       name: 'Node, SDK, s2-lite',
       only: ['steady-1k'],
       missing: withoutS2,
+      sharesLoadCore: true,
       start: () => startServer(script('bare-s2.ts', s2 ?? '')),
     },
     {

@@ -2,6 +2,7 @@
 #ifndef LOOP_H
 #define LOOP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 
@@ -13,6 +14,10 @@ typedef struct Source {
 
 void loop_add(Source *source, uint32_t events);
 void loop_change(Source *source, uint32_t events);
+/* Has it look again and again for events rather than sleep, until it is told false as often. */
+void loop_spin(bool spins);
+/* How long there was nothing to do, while it spun. */
+uint64_t loop_idle_ns(void);
 /* Runs for ever; `after` is called behind each batch of events, and at least ten times a second. */
 void loop_run(void (*after)(void));
 

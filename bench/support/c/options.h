@@ -26,6 +26,8 @@ typedef struct {
   unsigned in_flight;
   /* Connections that messages are posted over; one stream's always over the same. */
   unsigned publishers;
+  /* Never sleeps while something is to come: it has its core for itself. */
+  bool spin;
   /* Bytes that the kernel takes for a reader, about; 0 leaves it to the kernel. */
   unsigned receive_buffer;
 } Options;

@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "common.h"
+#include "loop.h"
+#include "options.h"
 
 /* Latencies in buckets of a 64th of their power of two: 1.6 % exact, from 1 ns to any. */
 #define SUB_BITS 6
@@ -12,8 +14,7 @@
 Tally tally;
 static uint64_t histogram[BUCKETS];
 static uint64_t begun_ns;
-/* While deliveries are outstanding: the time, and how much of it this thread was busy. */
-static uint64_t active_ns, active_cpu_ns, active_since_ns, active_cpu_since_ns;
+static Use active;
 
 static unsigned bucket_of(uint64_t value) {
   if (value < SUB) return (unsigned)value;
@@ -38,35 +39,49 @@ static double quantile_us(double share) {
   return 0;
 }
 
-static void begin_active(void) {
-  active_since_ns = now_ns();
-  active_cpu_since_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+void use_begin(Use *use) {
+  use->since_ns = now_ns();
+  use->cpu_since_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+  use->idle_since_ns = loop_idle_ns();
+  if (options.spin) loop_spin(true);
 }
 
-static void end_active(void) {
-  active_ns += now_ns() - active_since_ns;
-  active_cpu_ns += clock_ns(CLOCK_THREAD_CPUTIME_ID) - active_cpu_since_ns;
+void use_end(Use *use) {
+  use->ns += now_ns() - use->since_ns;
+  use->cpu_ns += clock_ns(CLOCK_THREAD_CPUTIME_ID) - use->cpu_since_ns;
+  use->idle_ns += loop_idle_ns() - use->idle_since_ns;
+  if (options.spin) loop_spin(false);
+}
+
+double use_busy(const Use *use) {
+  if (use->ns == 0) return 0;
+  return (double)(options.spin ? use->ns - use->idle_ns : use->cpu_ns) / (double)use->ns;
+}
+
+double use_had(const Use *use) {
+  return use->ns == 0 || !options.spin ? 1 : (double)use->cpu_ns / (double)use->ns;
 }
 
 void tally_reset(void) {
   uint64_t outstanding = tally.outstanding;
+  if (outstanding > 0) use_end(&active);
   memset(&tally, 0, sizeof tally);
   memset(histogram, 0, sizeof histogram);
   tally.outstanding = outstanding;
-  active_ns = active_cpu_ns = 0;
+  active = (Use){0};
   begun_ns = tally.last_ns = now_ns();
-  if (outstanding > 0) begin_active();
+  if (outstanding > 0) use_begin(&active);
 }
 
 void tally_expect(uint64_t deliveries) {
   if (deliveries == 0) return;
-  if (tally.outstanding == 0) begin_active();
+  if (tally.outstanding == 0) use_begin(&active);
   tally.outstanding += deliveries;
 }
 
 static void settle(uint64_t deliveries) {
   tally.outstanding -= deliveries < tally.outstanding ? deliveries : tally.outstanding;
-  if (tally.outstanding == 0) end_active();
+  if (tally.outstanding == 0) use_end(&active);
 }
 
 void tally_deliver(uint64_t sent_ns, uint64_t now) {
@@ -82,14 +97,14 @@ void tally_lose(uint64_t deliveries) {
 }
 
 void tally_print(void) {
-  if (tally.outstanding > 0) end_active();
-  double busy = active_ns == 0 ? 0 : (double)active_cpu_ns / (double)active_ns;
+  if (tally.outstanding > 0) use_end(&active);
   printf("{\"seconds\":%.6f,\"deliveries\":%lu,\"missing\":%lu,\"duplicates\":%lu,"
          "\"malformed\":%lu,\"closed\":%lu,\"refused\":%lu,"
          "\"p50Us\":%.1f,\"p99Us\":%.1f,\"p999Us\":%.1f,\"maxUs\":%.1f,"
-         "\"activeSeconds\":%.6f,\"busy\":%.4f}\n",
+         "\"activeSeconds\":%.6f,\"busy\":%.4f,\"had\":%.4f}\n",
          (double)(now_ns() - begun_ns) / 1e9, tally.deliveries, tally.lost + tally.outstanding,
          tally.duplicates, tally.malformed, tally.closed, tally.refused, quantile_us(0.5),
-         quantile_us(0.99), quantile_us(0.999), quantile_us(1), (double)active_ns / 1e9, busy);
+         quantile_us(0.99), quantile_us(0.999), quantile_us(1), (double)active.ns / 1e9,
+         use_busy(&active), use_had(&active));
   fflush(stdout);
 }

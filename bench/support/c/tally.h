@@ -22,6 +22,18 @@ typedef struct {
 
 extern Tally tally;
 
+/* A time in which something is to come, and what this thread did in it. */
+typedef struct {
+  uint64_t ns, cpu_ns, idle_ns;
+  uint64_t since_ns, cpu_since_ns, idle_since_ns;
+} Use;
+
+void use_begin(Use *use);
+void use_end(Use *use);
+/* The share of it that this thread had something to do, and the share that it had its core. */
+double use_busy(const Use *use);
+double use_had(const Use *use);
+
 /* All but what is outstanding begins at zero. */
 void tally_reset(void);
 void tally_expect(uint64_t deliveries);
