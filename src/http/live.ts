@@ -17,7 +17,7 @@ import { livePosition } from '../streams/reader.ts'
 import type { StreamService } from '../streams/service.ts'
 import type { Chunk } from '../streams/shared-chunk.ts'
 import type { StreamView } from '../streams/view.ts'
-import type { DisconnectReason } from './event-sink.ts'
+import type { DisconnectReason, SinkOwner } from './event-sink.ts'
 import { LongPollSubscriber } from './long-poll.ts'
 import type { LongPollOptions, LongPollResult } from './long-poll.ts'
 import { SseSubscriber } from './sse.ts'
@@ -48,8 +48,8 @@ export type Attached = Place & { readonly past?: Chunk }
 /** Who waits for an answer. */
 export type Peer = {
   readonly isGone: boolean
-  /** Calls `run` when it goes, which may be after it has its answer. */
-  readonly onGone: (run: () => void) => void
+  /** Tells an owner when it goes, which may be after it has its answer. */
+  own(owner: SinkOwner): void
 }
 
 export class LiveReads {
@@ -94,8 +94,8 @@ export class LiveReads {
 
   #poll(place: Attached, read: ReadRequest, peer: Peer): Promise<LongPollResult> {
     const subscriber = new LongPollSubscriber({ place, cursor: read.cursor }, this.#longPolls)
-    if (peer.isGone) subscriber.abandon()
-    else peer.onGone(() => subscriber.abandon())
+    if (peer.isGone) subscriber.closed()
+    else peer.own(subscriber)
     return subscriber.result
   }
 
@@ -110,10 +110,12 @@ export class LiveReads {
    *
    * @throws GatewayError what a catch-up read throws
    */
-  async attach(name: string, offset: OffsetRequest): Promise<Attached> {
-    const { streams, hubs } = this.#options
-    const known = placeIn(hubs.find(name), offset)
-    if (known !== undefined) return known
+  attach(name: string, offset: OffsetRequest): Attached | Promise<Attached> {
+    return placeIn(this.#options.hubs.find(name), offset) ?? this.#lookFor(name, offset)
+  }
+
+  async #lookFor(name: string, offset: OffsetRequest): Promise<Attached> {
+    const { streams } = this.#options
     for (let attempt = 0; attempt < MAX_ATTACH_ATTEMPTS; attempt += 1) {
       const view = await streams.describe(name)
       const place = await this.#placeAt(view, livePosition(view, offset))

@@ -6,6 +6,7 @@ import type { Batch } from '../hub/ring.ts'
 import type { HubStream } from '../hub/stream.ts'
 import type { Subscriber } from '../hub/subscriber.ts'
 import { nextCursor } from '../protocol/cursor.ts'
+import type { SinkOwner } from './event-sink.ts'
 import type { Waiter, Wheel } from './wheel.ts'
 
 export type LongPollResult = {
@@ -37,7 +38,7 @@ export type LongPoller = {
 /** `looking`: for data, in the ring or in history; `parked`: on the hub, until woken. */
 type Phase = 'looking' | 'parked' | 'answered'
 
-export class LongPollSubscriber implements Subscriber, Waiter {
+export class LongPollSubscriber implements Subscriber, SinkOwner, Waiter {
   readonly transport = 'long-poll'
   readonly result: Promise<LongPollResult>
   readonly #hub: Hub
@@ -47,10 +48,10 @@ export class LongPollSubscriber implements Subscriber, Waiter {
   #position: number
   #past: Batch | undefined
   #phase: Phase = 'looking'
-  #resolve: (result: LongPollResult) => void = () => undefined
-  #reject: (error: unknown) => void = () => undefined
-  /** The turn of the wheel at which its time is up; undefined unless it waits for that. */
-  #dueAt: number | undefined
+  #resolve!: (result: LongPollResult) => void
+  #reject!: (error: unknown) => void
+  /** The turn of the wheel at which its time is up; 0 unless it waits for that. */
+  #dueAt = 0
 
   constructor({ place, cursor }: LongPoller, options: LongPollOptions) {
     this.#hub = place.hub
@@ -88,10 +89,13 @@ export class LongPollSubscriber implements Subscriber, Waiter {
     }
   }
 
-  /** The client is gone: nobody waits for the result. */
-  abandon(): void {
+  /** The client is gone, and maybe nobody waits for the result. */
+  closed(): void {
     if (this.#phase !== 'answered') this.#answerEmpty()
   }
+
+  /** One answer has room. */
+  drained(): void {}
 
   #look(): void {
     const next = this.#hub.nextAll(this.#position)
@@ -112,7 +116,7 @@ export class LongPollSubscriber implements Subscriber, Waiter {
 
   #park(): void {
     this.#phase = 'parked'
-    if (this.#dueAt !== undefined) return
+    if (this.#dueAt > 0) return
     const { wheel, timeoutMs } = this.#options
     this.#dueAt = wheel.after(timeoutMs)
     wheel.add(this, this.#dueAt)
@@ -120,9 +124,9 @@ export class LongPollSubscriber implements Subscriber, Waiter {
   }
 
   #stopWaiting(): void {
-    if (this.#dueAt === undefined) return
+    if (this.#dueAt === 0) return
     this.#options.wheel.remove(this, this.#dueAt)
-    this.#dueAt = undefined
+    this.#dueAt = 0
   }
 
   async #readHistory(): Promise<void> {
@@ -141,6 +145,8 @@ export class LongPollSubscriber implements Subscriber, Waiter {
 
   #answer(batch: Batch, { upToDate, closed }: { upToDate: boolean; closed: boolean }): void {
     this.#settle({
+      stream: this.#hub.stream,
+      from: this.#from,
       next: batch.end,
       upToDate,
       closed,
@@ -162,6 +168,8 @@ export class LongPollSubscriber implements Subscriber, Waiter {
     const next = this.#hub.next(this.#position)
     const closed = next.kind === 'tail' && next.closed
     this.#settle({
+      stream: this.#hub.stream,
+      from: this.#from,
       next: this.#position,
       upToDate: true,
       closed,
@@ -174,9 +182,9 @@ export class LongPollSubscriber implements Subscriber, Waiter {
     return nextCursor({ seqNum, idleMs, clientCursor: this.#clientCursor })
   }
 
-  #settle(result: Omit<LongPollResult, 'stream' | 'from'>): void {
+  #settle(result: LongPollResult): void {
     this.#leave()
-    this.#resolve({ ...result, stream: this.#hub.stream, from: this.#from })
+    this.#resolve(result)
   }
 
   #fail(error: unknown): void {

@@ -59,7 +59,7 @@ function peerOf({ raw }: FastifyReply): Peer {
   return {
     // A request's own `close` may come as soon as its body was read.
     isGone: raw.destroyed,
-    onGone: (run) => void raw.once('close', run),
+    own: (owner) => void raw.once('close', () => owner.closed()),
   }
 }
 

@@ -155,7 +155,7 @@ describe('a long-poll behind the tail', () => {
     let give: (batch: Batch) => void = () => undefined
     const history = () => new Promise<Batch>((resolve) => (give = resolve))
     const { subscriber, hub } = poll({ scene, position: 9, history })
-    subscriber.abandon()
+    subscriber.closed()
     give({ records: [], end: 10 })
     await new Promise((resolve) => setImmediate(resolve))
     expect([hub.subscribers, scene.clock.timers]).toEqual([0, before])
@@ -236,7 +236,7 @@ describe('the end of its hub', () => {
     log.last.give(data(11))
     hub.stop('stream_deleted')
     subscriber.stop('stream_deleted')
-    subscriber.abandon()
+    subscriber.closed()
     expect(await result).toMatchObject({ next: 12 })
   })
 })
