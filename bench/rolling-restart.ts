@@ -37,12 +37,6 @@ await call(stream(), { method: 'PUT', headers: JSON_TYPE })
 const readers: ReconnectingReader[] = []
 const publisher = new CountingPublisher(stream, EVERY_MS)
 while (readers.length < READERS) {
-  if (readers.length % 1000 === 0)
-    console.error(
-      readers.length,
-      performance.now(),
-      readers.reduce((n, r) => n + r.refusals, 0),
-    )
   for (let count = 0; count < BATCH; count += 1) readers.push(new ReconnectingReader(stream))
   while (readers.some(({ next }) => next === 0)) await sleep(20)
 }

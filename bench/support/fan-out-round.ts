@@ -183,11 +183,13 @@ async function measureCatchUp(bench: Bench, history: number): Promise<FanOut> {
   return { ...deliveries(delivered, cpuMs), seconds, rssMb: server.rssKb() / 1024, ...cores }
 }
 
-function measureStalled(
+async function measureStalled(
   bench: Bench,
   workload: Extract<Workload, { kind: 'stalled' }>,
 ): Promise<FanOut> {
   const { server, settings } = bench
+  // What appends alone make a server grow by is there before.
+  await warmUp(bench)
   const options = { ...optionsOf(bench), bytes: workload.bytes, rcvbuf: STALLED_RCVBUF }
   return withLoad(options, async (load) => {
     await load.connect()

@@ -2,10 +2,11 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 
 /**
- * How often the loop is asked to be on time. A tick that is so much apart is no delay. Each of
- * them wakes a process that may have nothing else to do: at 10 ms that is one hundredth of a core.
+ * How often the loop is asked to be on time. A tick that is so much apart is no delay, so that is
+ * how much less than an iteration takes may be told. Each wakes a process that may have nothing
+ * else to do: at 10 ms that is one hundredth of a core.
  */
-const RESOLUTION_MS = 100
+const RESOLUTION_MS = 50
 /** Over which time the mean is taken: a single pause, for the garbage say, is no overload. */
 const WINDOW_MS = 1000
 

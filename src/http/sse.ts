@@ -75,10 +75,10 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
   constructor({ place, cursor, sink }: SseReader, options: SseOptions) {
     this.#hub = place.hub
     this.#position = place.position
-    this.#past = place.past?.portions
     this.#cursor = cursor
     this.#sink = sink
     this.#options = options
+    if (place.past !== undefined) this.#hold(place.past)
   }
 
   get transport(): 'sse' {
@@ -211,12 +211,16 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
     })
   }
 
-  #takeHistory({ portions, end }: Chunk): void {
+  #takeHistory(chunk: Chunk): void {
     if (this.#phase !== 'reading') return
     this.#attempt = 0
+    this.#hold(chunk)
+    this.#pump()
+  }
+
+  #hold({ portions, end }: Chunk): void {
     this.#past = portions
     if (portions.length === 0) this.#position = end
-    this.#pump()
   }
 
   #send(batch: Batch, progress: Progress): void {

@@ -59,7 +59,7 @@ export class ChunkReader {
       const kept = holdings.at(from)
       if (kept !== undefined) {
         this.#cache.get(kept)
-        return kept.slice(from, view.dataTail)
+        return this.#slice(kept, from, view.dataTail)
       }
       // What ends at a tail that moves is read by each for itself: nobody could use the rest.
       const isForAll = looks < MAX_LOOKS && (endsOnGrid(view, from) || view.isFinal === true)
@@ -70,7 +70,7 @@ export class ChunkReader {
         const chunk = await shared
         // One that a tail has cut may have been for a reader of less, or of more, than this one.
         const isOurs = !chunk.isCut || chunk.end === view.dataTail
-        if (isOurs && chunk.holds(from)) return chunk.slice(from, view.dataTail)
+        if (isOurs && chunk.holds(from)) return this.#slice(chunk, from, view.dataTail)
       } catch (error) {
         // What is gone may have been read for others only.
         if (!(error instanceof TrimmedError) || error.earliest > from) throw error
@@ -82,11 +82,22 @@ export class ChunkReader {
   /** Counts bytes that are kept by others for as long as the records of a chunk are. */
   weigh(records: Portion['records'], bytes: number): void {
     const owner = this.#owners.get(records)
-    const kept = owner && this.#cache.peek(owner.chunk)
-    if (owner === undefined || kept === undefined) return
+    if (owner === undefined || !this.#cache.has(owner.chunk)) return
     owner.chunk.weigh(owner, bytes)
+    this.#weighAgain(owner.chunk)
+  }
+
+  #slice(chunk: SharedChunk, from: SeqNum, to: SeqNum): Chunk {
+    const { bytes } = chunk
+    const slice = chunk.slice(from, to)
+    if (chunk.bytes !== bytes) this.#weighAgain(chunk)
+    return slice
+  }
+
+  #weighAgain(chunk: SharedChunk): void {
+    const kept = this.#cache.peek(chunk)
     // The cache takes a new size with a new value only.
-    this.#cache.set(owner.chunk, { ...kept })
+    if (kept !== undefined) this.#cache.set(chunk, { ...kept })
   }
 
   #holdings(view: ChunkSource, from: SeqNum): Holdings {

@@ -107,9 +107,15 @@ export class StreamReader {
     const source = { ...known, isFinal: true }
     const positioned = (end: SeqNum): StreamPosition => positionAt(Math.min(end, dataTail))
     const read = (): Promise<Chunk> => this.#chunks.read(source, seqNum)
-    const { records, end, portions } = await this.#noting(view, read, positioned)
+    const found = await this.#noting(view, read, positioned)
     const placed = ({ records, end }: Portion): Portion => ({ records, end: positionAt(end) })
-    return { ...placed({ records, end }), portions: portions.map(placed) }
+    return {
+      ...placed(found),
+      // Most are never asked for.
+      get portions() {
+        return found.portions.map(placed)
+      },
+    }
   }
 
   /** As {@link ChunkReader.weigh}. */

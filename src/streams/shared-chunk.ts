@@ -32,7 +32,9 @@ export type Owners = WeakMap<readonly DataRecord[], Owner>
 /** A message that is larger is a portion by itself. */
 const PORTION_BYTES = 64 * 1024
 /** What the bookkeeping of a record costs in memory, roughly; keeps tiny records bounded. */
-const RECORD_OVERHEAD_BYTES = 128
+const RECORD_OVERHEAD_BYTES = 256
+/** What a record costs in each slice that has it: a place in its list, and in that of a portion. */
+const SLICED_RECORD_BYTES = 32
 /** Whoever falls behind together is at the same position; others share from the next portion on. */
 const MAX_SLICES = 16
 
@@ -44,7 +46,7 @@ export class SharedChunk {
   readonly #whole: Chunk
   readonly #owners: Owners
   readonly #slices = new Map<string, Chunk>()
-  /** What was encoded of it, and of those slices. */
+  /** What was encoded of it; what those slices take, and what was encoded of them. */
   #encodedBytes = 0
   #slicesBytes = 0
 
@@ -87,6 +89,7 @@ export class SharedChunk {
     )
     this.#owners.set(slice.records, { chunk: this, slice })
     this.#slices.set(key, slice)
+    this.#slicesBytes += records.length * SLICED_RECORD_BYTES
     return slice
   }
 

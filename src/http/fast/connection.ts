@@ -169,11 +169,16 @@ export class Connection implements EventSink, Waiter, DirectOwner {
   }
 
   send({ framed }: Chunk): boolean {
+    return this.#put(framed)
+  }
+
+  /** Writes past the socket's stream, if that has nothing; whether there is room for more. */
+  #put(bytes: Buffer): boolean {
     const { direct } = this.#options
-    if (direct === undefined || this.#isFull) return this.#write(framed)
+    if (direct === undefined || this.#isFull) return this.#write(bytes)
     this.#handle ??= direct.open(this.#socket)
-    if (this.#handle === undefined) return this.#write(framed)
-    const result = direct.write(this.#handle, framed, this)
+    if (this.#handle === undefined) return this.#write(bytes)
+    const result = direct.write(this.#handle, bytes, this)
     if (result === 'written') return true
     this.#isFull = true
     // `close` follows.
@@ -186,7 +191,7 @@ export class Connection implements EventSink, Waiter, DirectOwner {
     else if (this.#phase !== 'gone') this.drained()
   }
 
-  /** Listens for room only when there is none: most connections never lack it. */
+  /** Writes to the stream. Listens for room only when there is none: most never lack it. */
   #write(bytes: Buffer): boolean {
     // What the stream holds back must not be overtaken.
     this.#handle = undefined
@@ -204,7 +209,7 @@ export class Connection implements EventSink, Waiter, DirectOwner {
 
   #endWith(last: Buffer): void {
     this.#phase = 'ending'
-    if (this.#write(last)) this.#over()
+    if (this.#put(last)) this.#over()
   }
 
   /** There is room again. */

@@ -1,9 +1,10 @@
 /**
  * Writes on a socket's handle, below its stream: those who write the same bytes to thousands of
- * sockets need none of what a stream does for each of them. `bench/README.md` has the gain.
+ * sockets need none of what a stream does for each of them. The gain is in `../README.md`.
  *
- * This is of Node's inside, and all that the gateway takes of it. Where it is not as known here,
- * {@link directWrites} is undefined and sockets are written to as everywhere else.
+ * This is of Node's inside, and all that the gateway takes of it; no types say what it is like.
+ * Where it is not as known here, {@link directWrites} is undefined and sockets are written to as
+ * everywhere else.
  */
 import type { Socket } from 'node:net'
 

@@ -17,6 +17,9 @@ export type LiveGet = {
 /** Heads that are remembered; those who poll one stream send but a few at a time. */
 const MAX_KNOWN = 256
 
+/** Heads that are of one client alone, and nothing to be kept. */
+const SECRET = /\r\n(?:authorization|cookie):/i
+
 export class LiveGets {
   readonly #known = new Map<string, LiveGet>()
 
@@ -27,7 +30,7 @@ export class LiveGets {
     const known = this.#known.get(head)
     if (known !== undefined) return known
     const get = parse(bytes)
-    if (get === undefined) return undefined
+    if (get === undefined || SECRET.test(head)) return get
     if (this.#known.size === MAX_KNOWN) this.#known.clear()
     this.#known.set(head, get)
     return get

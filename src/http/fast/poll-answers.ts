@@ -31,8 +31,9 @@ export class PollAnswers {
     const { read, ifNoneMatch } = get
     const rendered = renderLongPoll(result, { read, ifNoneMatch, now })
     const answer = { ...this.#heads.whole(rendered, isLast), status: rendered.status }
-    // What may be cached of a stream that ends is not the same for a second.
-    const isShared = !isLast && result.stream.endsAt === undefined
+    // What may be cached of a stream that ends is not the same for a second; a body that stands
+    // by itself is shared anyway.
+    const isShared = !isLast && result.stream.endsAt === undefined && answer.body === undefined
     if (isShared) this.#latest = { result, get, second, answer }
     return answer
   }

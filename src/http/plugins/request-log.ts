@@ -56,10 +56,13 @@ function isLogged({ level }: FastifyBaseLogger): boolean {
 /** The same lines for live reads that Fastify does not see. */
 export class LiveLines {
   readonly #log: FastifyBaseLogger
+  /** Of all long-polls, where nobody reads what they would say. */
+  readonly #silent: LiveLine | undefined
   #requests = 0
 
   constructor(log: FastifyBaseLogger) {
     this.#log = log
+    if (!isLogged(log)) this.#silent = new LiveLine(log, 0, '', 'long-poll')
   }
 
   /** What only a bug explains. A refusal is for the way that says it to the client. */
@@ -69,6 +72,7 @@ export class LiveLines {
 
   /** The line of a request that has begun. */
   begin(path: string, live: 'sse' | 'long-poll'): LiveLine {
+    if (live === 'long-poll' && this.#silent !== undefined) return this.#silent
     this.#requests += 1
     return new LiveLine(this.#log, this.#requests, path, live)
   }

@@ -92,8 +92,8 @@ describe('ChunkReader', () => {
   })
 
   test('keeps less where more is kept that was encoded of it', async () => {
-    // Two chunks of 1,000 records of 100 bytes, and 128 for each.
-    const { chunks, calls } = reader(await logOf(3000, 100), 500_000)
+    // Two chunks of 1,000 records of 100 bytes, and 256 for each.
+    const { chunks, calls } = reader(await logOf(3000, 100), 756_000)
     const first = await chunks.read(source(3000), 0)
     await chunks.read(source(3000), 1000)
     chunks.weigh(first.records, 40_000)

@@ -35,6 +35,14 @@ describe('LiveGets', () => {
     expect([gets.read(get(target)), gets.read(get(target))]).toEqual([undefined, undefined])
   })
 
+  test.each(['Authorization: Bearer x', 'cookie: a=b'])('keeps nothing of %s', (field) => {
+    const gets = new LiveGets()
+    const sent = get('/v1/stream/a?offset=now&live=sse', field)
+    const first = gets.read(sent)
+    expect(first?.name).toBe('a')
+    expect(gets.read(sent)).not.toBe(first)
+  })
+
   test('works out the same bytes once, and other bytes anew, however many there are', () => {
     const gets = new LiveGets()
     const target = (stream: number) => `/v1/stream/s${stream}?offset=now&live=sse`

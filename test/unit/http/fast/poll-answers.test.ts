@@ -64,6 +64,12 @@ describe('PollAnswers', () => {
     expect(other.head).not.toBe(first.head)
   })
 
+  test('have a large body beside their head, as it is', () => {
+    const { of } = answers()
+    const body = Buffer.alloc(64 * 1024 + 1)
+    expect(of({ body }).body).toBe(body)
+  })
+
   test('say the time, and that a connection ends', () => {
     const { of, clock } = answers()
     const first = of()
