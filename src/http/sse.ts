@@ -65,6 +65,8 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
   #phase: Phase = 'following'
   /** Whether the last event told the client that it is up to date; undefined before the first. */
   #told: boolean | undefined
+  /** Whether anything was sent since its turn came last. */
+  #wrote = false
   #attempt = 0
   /** Turns of the wheel: the next one for this reader, and the one at which its lifetime is over. */
   #dueAt = 0
@@ -124,15 +126,19 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
     if (this.#phase === 'draining' && this.#dueAt >= this.#stallsAt) return this.#end('stalled')
     // A full socket has enough to send; its reader is not idle. Nor is there any telling when it
     // will go on: what is kept for it meanwhile can be read again.
-    if (this.#sink.isFull) this.#past = undefined
-    else this.#sink.send(HEARTBEAT)
+    const { isFull } = this.#sink
+    if (isFull) this.#past = undefined
+    // Turns come twice in a heartbeat's time, so that nobody is sent one beside what he gets.
+    const isSilent = !isFull && !this.#wrote
+    if (isSilent) this.#sink.send(HEARTBEAT)
+    this.#wrote = isSilent
     this.#wait()
   }
 
   #wait(): void {
     const { wheel, heartbeatMs } = this.#options
     const stallsAt = this.#phase === 'draining' ? this.#stallsAt : Infinity
-    this.#dueAt = Math.min(wheel.after(heartbeatMs), this.#endsAt, stallsAt)
+    this.#dueAt = Math.min(wheel.after(heartbeatMs / 2), this.#endsAt, stallsAt)
     wheel.add(this, this.#dueAt)
   }
 
@@ -251,6 +257,7 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
   #write({ chunk, cursor }: Frame, upToDate: boolean): void {
     this.#told = upToDate
     this.#cursor = cursor
+    this.#wrote = true
     if (!this.#sink.send(chunk) && this.#phase === 'following') this.#waitForRoom()
   }
 

@@ -186,6 +186,19 @@ describe('a socket that pushes back', () => {
     expect(response.text.endsWith(':\n\n')).toBe(true)
   })
 
+  test('is sent a heartbeat after a time without an event, and none beside events', () => {
+    const scene = startHub()
+    const { clock, response } = open({ scene })
+    const heartbeats = (): number => response.text.split(/^:$/m).length - 1
+    for (let seqNum = 11; seqNum < 15; seqNum += 1) {
+      clock.advance(HEARTBEAT_MS / 2)
+      scene.log.last.give(data(seqNum))
+    }
+    expect(heartbeats()).toBe(0)
+    clock.advance(HEARTBEAT_MS + 2 * TURN_MS)
+    expect(heartbeats()).toBe(1)
+  })
+
   test('that falls behind the ring goes on from history without a gap', async () => {
     const scene = startHub({}, { ring: { maxRecords: 5, maxBytes: 1000 } })
     const past = deferredHistory()
