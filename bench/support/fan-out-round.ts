@@ -1,7 +1,7 @@
 /** One round: a fresh server, a fresh load, one workload. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { withLoad } from './load.ts'
-import type { Delivered, LoadOptions } from './load.ts'
+import type { Delivered, LoadOptions, Turns } from './load.ts'
 import { makeStreams, mediaType, PATIENCE } from './peers.ts'
 import type { Peer } from './peers.ts'
 import { LOAD_CORE, SERVER_CORE, socketMemoryKb, watchCore } from './processes.ts'
@@ -23,6 +23,9 @@ export type FanOut = {
   readonly seconds?: number
   readonly deliveriesPerSecond?: number
   readonly cpuUsPerDelivery?: number
+  /** Of a message that nobody reads; and of a delivery without its share of that. */
+  readonly cpuUsPerMessage?: number
+  readonly cpuUsPerReader?: number
   readonly p50Ms?: number
   readonly p99Ms?: number
   readonly p999Ms?: number
@@ -113,7 +116,7 @@ async function measureLive(
 ): Promise<FanOut> {
   const { server, settings } = bench
   await warmUp(bench)
-  return withLoad(optionsOf(bench), async (load) => {
+  const figures = await withLoad(optionsOf(bench), async (load) => {
     await load.connect()
     await settled(server)
     await load.publish(turnsOf(workload, settings.warmUpSeconds))
@@ -129,6 +132,20 @@ async function measureLive(
       rssMb: server.rssKb() / 1024,
       ...cores,
     }
+  })
+  const cpuUsPerMessage = await measurePosting(bench, turnsOf(workload, settings.seconds))
+  const readersOfEach = workload.readers / workload.streams
+  const cpuUsPerReader = figures.cpuUsPerDelivery - cpuUsPerMessage / readersOfEach
+  return { ...figures, cpuUsPerMessage, cpuUsPerReader }
+}
+
+/** What a message costs that nobody reads, in µs of CPU time. */
+async function measurePosting(bench: Bench, turns: Turns): Promise<number> {
+  await settled(bench.server)
+  return withLoad({ ...optionsOf(bench), readers: 0 }, async (load) => {
+    const used = watch(bench)
+    await load.publish(turns)
+    return (used().cpuMs * 1000) / (turns.turns * turns.messages)
   })
 }
 
@@ -234,13 +251,13 @@ function readAll(options: LoadOptions): Promise<Delivered> {
   })
 }
 
-function deliveries(
-  delivered: Delivered,
-  cpuMs: number,
-): Pick<
-  FanOut,
-  'deliveriesPerSecond' | 'cpuUsPerDelivery' | 'serverBusy' | 'loadBusy' | 'othersOfLoad' | 'faults'
-> {
+/** What every workload with deliveries has. */
+type Counted = Required<
+  Pick<FanOut, 'deliveriesPerSecond' | 'cpuUsPerDelivery' | 'serverBusy' | 'loadBusy'>
+> &
+  Pick<FanOut, 'othersOfLoad' | 'faults'>
+
+function deliveries(delivered: Delivered, cpuMs: number): Counted {
   const { missing, duplicates, malformed, closed, refused } = delivered
   return {
     deliveriesPerSecond: delivered.deliveries / delivered.seconds,

@@ -37,6 +37,10 @@ const COLUMNS: Readonly<Record<Workload['kind'], Readonly<Record<string, Column>
   live: {
     'deliveries/s': plain('deliveriesPerSecond', 0),
     ...PER_DELIVERY,
+    'CPU µs/message': plain('cpuUsPerMessage', 0),
+    'CPU µs/reader': plain('cpuUsPerReader', 2),
+    'reader to nchan': ratio('cpuUsPerReader', NCHAN),
+    'reader to floor': ratio('cpuUsPerReader', FLOOR),
     'p50 ms': plain('p50Ms', 1),
     'p99 ms': plain('p99Ms', 1),
     'p99.9 ms': plain('p999Ms', 1),
