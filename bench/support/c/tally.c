@@ -40,6 +40,8 @@ static double quantile_us(double share) {
 }
 
 void use_begin(Use *use) {
+  if (use->is_open) return;
+  use->is_open = true;
   use->since_ns = now_ns();
   use->cpu_since_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
   use->idle_since_ns = loop_idle_ns();
@@ -47,6 +49,8 @@ void use_begin(Use *use) {
 }
 
 void use_end(Use *use) {
+  if (!use->is_open) return;
+  use->is_open = false;
   use->ns += now_ns() - use->since_ns;
   use->cpu_ns += clock_ns(CLOCK_THREAD_CPUTIME_ID) - use->cpu_since_ns;
   use->idle_ns += loop_idle_ns() - use->idle_since_ns;
@@ -64,7 +68,7 @@ double use_had(const Use *use) {
 
 void tally_reset(void) {
   uint64_t outstanding = tally.outstanding;
-  if (outstanding > 0) use_end(&active);
+  use_end(&active);
   memset(&tally, 0, sizeof tally);
   memset(histogram, 0, sizeof histogram);
   tally.outstanding = outstanding;
@@ -97,7 +101,7 @@ void tally_lose(uint64_t deliveries) {
 }
 
 void tally_print(void) {
-  if (tally.outstanding > 0) use_end(&active);
+  use_end(&active);
   printf("{\"seconds\":%.6f,\"deliveries\":%lu,\"missing\":%lu,\"duplicates\":%lu,"
          "\"malformed\":%lu,\"closed\":%lu,\"refused\":%lu,"
          "\"p50Us\":%.1f,\"p99Us\":%.1f,\"p999Us\":%.1f,\"maxUs\":%.1f,"

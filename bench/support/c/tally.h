@@ -2,6 +2,7 @@
 #ifndef TALLY_H
 #define TALLY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct {
@@ -24,10 +25,12 @@ extern Tally tally;
 
 /* A time in which something is to come, and what this thread did in it. */
 typedef struct {
+  bool is_open;
   uint64_t ns, cpu_ns, idle_ns;
   uint64_t since_ns, cpu_since_ns, idle_since_ns;
 } Use;
 
+/* Nothing happens to one that has begun, or ended, already. */
 void use_begin(Use *use);
 void use_end(Use *use);
 /* The share of it that this thread had something to do, and the share that it had its core. */
