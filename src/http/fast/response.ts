@@ -7,9 +7,6 @@ import type { Clock } from '../../clock.ts'
 import { BROWSER_HEADERS } from '../plugins/browser.ts'
 import type { Headers, Rendered } from '../render.ts'
 
-/** How many different heads of the same second are kept. */
-const MAX_HEADS = 100
-
 /** Bodies up to this are copied behind their heads: one write of one buffer is the quickest. */
 const MAX_JOINED_BYTES = 64 * 1024
 
@@ -21,8 +18,7 @@ export class ResponseHeads {
   readonly #keepAlive: string
   #second = NaN
   #date = ''
-  /** Those of this second: readers come and go together. */
-  readonly #heads = new Map<string, Buffer>()
+  /** Those of this second: readers come together. */
   #chunked = new WeakMap<Headers, Buffer>()
 
   constructor(clock: Clock, keepAliveMs: number) {
@@ -56,14 +52,9 @@ export class ResponseHeads {
     this.#tick()
     const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
     const text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}${framing}`
-    const known = isLast ? undefined : this.#heads.get(text)
-    if (known !== undefined) return known
     for (const [name, value] of Object.entries(headers)) validateHeaderValue(name, value)
     const connection = isLast ? 'Connection: close\r\n' : this.#keepAlive
-    const head = Buffer.from(`${text}Date: ${this.#date}\r\n${connection}\r\n`, 'latin1')
-    if (isLast) return head
-    if (this.#heads.size < MAX_HEADS) this.#heads.set(text, head)
-    return head
+    return Buffer.from(`${text}Date: ${this.#date}\r\n${connection}\r\n`, 'latin1')
   }
 
   #tick(): void {
@@ -71,7 +62,6 @@ export class ResponseHeads {
     if (second === this.#second) return
     this.#second = second
     this.#date = new Date(second * 1000).toUTCString()
-    this.#heads.clear()
     this.#chunked = new WeakMap()
   }
 }
