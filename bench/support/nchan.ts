@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { freePort } from '../../test/support/gateway-process.ts'
+import { freePort } from '../../test/support/free-port.ts'
 import { startServer } from './processes.ts'
 import type { Server } from './processes.ts'
 

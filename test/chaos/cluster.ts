@@ -1,6 +1,7 @@
 /** The real thing: an s2-lite on disk, and gateways that reach it through proxies of their own. */
 import { join } from 'node:path'
-import { freePort, listening, spawnGateway, statusOf } from '../support/gateway-process.ts'
+import { freePort } from '../support/free-port.ts'
+import { listening, spawnGateway, statusOf } from '../support/gateway-process.ts'
 import type { Exit, GatewayProcess } from '../support/gateway-process.ts'
 import { startS2Lite } from '../support/s2-lite.ts'
 import type { S2Lite } from '../support/s2-lite.ts'
