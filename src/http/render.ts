@@ -7,6 +7,7 @@ import {
   STREAM_CURSOR,
   STREAM_EXPIRES_AT,
   STREAM_NEXT_OFFSET,
+  STREAM_PUBLIC,
   STREAM_TTL,
   STREAM_UP_TO_DATE,
 } from '../protocol/headers.ts'
@@ -43,6 +44,7 @@ export function renderMetadata(view: StreamView): Rendered {
   if (view.expiry.kind === 'ttl') headers[STREAM_TTL] = String(view.expiry.seconds)
   if (view.expiry.kind === 'at') headers[STREAM_EXPIRES_AT] = view.expiry.text
   if (view.closed) headers[STREAM_CLOSED] = 'true'
+  if (view.isPublic) headers[STREAM_PUBLIC] = 'true'
   return { status: 200, headers }
 }
 

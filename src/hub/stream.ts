@@ -14,6 +14,8 @@ export type HubStream = Sight & {
   /** Following begins here. */
   readonly nextSeq: SeqNum
   readonly closed: boolean
+  /** Anybody may read it. */
+  readonly isPublic: boolean
   /** What it inherits; positions are relative to it. */
   readonly lineage: Lineage
   /** The window of its sliding TTL, in ms; undefined when there is none. */

@@ -18,6 +18,9 @@ export const STREAM_SSE_DATA_ENCODING = 'Stream-SSE-Data-Encoding'
 /** Not in PROTOCOL: where a stream that has lost its beginning can still be read from. */
 export const STREAM_EARLIEST_OFFSET = 'Stream-Earliest-Offset'
 
+/** Not in PROTOCOL: whether anybody may read the stream. */
+export const STREAM_PUBLIC = 'Stream-Public'
+
 export const STREAM_FORKED_FROM = 'Stream-Forked-From'
 export const STREAM_FORK_OFFSET = 'Stream-Fork-Offset'
 export const STREAM_FORK_SUB_OFFSET = 'Stream-Fork-Sub-Offset'
@@ -64,4 +67,18 @@ export function singleHeader(headers: RequestHeaders, name: string): string | un
 export function parseStreamClosed(headers: RequestHeaders): boolean {
   const value = headers[inLowerCase(STREAM_CLOSED)]
   return typeof value === 'string' && value.toLowerCase() === 'true'
+}
+
+/**
+ * Tells whether the request makes the stream public: `Stream-Public: true`, in any case.
+ *
+ * Unlike `Stream-Closed` any other value but `false` is an error: who gets it wrong would learn
+ * only from readers who are refused, or from those who are not.
+ *
+ * @throws RequestError `invalid_header`
+ */
+export function parseStreamPublic(headers: RequestHeaders): boolean {
+  const value = singleHeader(headers, STREAM_PUBLIC)?.toLowerCase() ?? 'false'
+  if (value === 'true' || value === 'false') return value === 'true'
+  throw new RequestError('invalid_header', `${STREAM_PUBLIC} is true or false`)
 }

@@ -10,7 +10,7 @@ import { parseExpiry } from './expiry.ts'
 import type { Expiry } from './expiry.ts'
 import { parseFork } from './fork.ts'
 import type { ForkRequest } from './fork.ts'
-import { parseStreamClosed, singleHeader } from './headers.ts'
+import { parseStreamClosed, parseStreamPublic, singleHeader } from './headers.ts'
 import type { RequestHeaders } from './headers.ts'
 import { parseOffset } from './offset.ts'
 import type { OffsetRequest } from './offset.ts'
@@ -24,11 +24,13 @@ export type CreateRequest = {
   readonly expiry: Expiry
   readonly body: Uint8Array
   readonly close: boolean
+  /** Anybody may read it. */
+  readonly isPublic: boolean
   readonly fork: ForkRequest | undefined
 }
 
 /**
- * Reads a PUT (PROTOCOL §5.1, §4.2).
+ * Reads a PUT (PROTOCOL §5.1, §4.2). `Stream-Public` is ours.
  *
  * @throws RequestError a header is malformed
  */
@@ -38,6 +40,7 @@ export function parseCreate(headers: RequestHeaders, body: Uint8Array): CreateRe
     expiry: parseExpiry(headers),
     body,
     close: parseStreamClosed(headers),
+    isPublic: parseStreamPublic(headers),
     fork: parseFork(headers),
   }
 }

@@ -23,6 +23,8 @@ export type StreamConfig = {
   readonly expiry: Expiry
   /** How many producers the stream remembers; in the log because every gateway must agree. */
   readonly maxProducers: number
+  /** Anybody may read it. */
+  readonly isPublic: boolean
 }
 
 /** Where a fork comes from, as its creator said it, and what it inherits. Never changes. */
@@ -117,6 +119,8 @@ const streamSchema = z.object({
   contentType: contentTypeSchema,
   expiry: expirySchema,
   maxProducers: z.int().positive(),
+  // Gateways that knew no public streams left it out, and so do we where it is false.
+  isPublic: z.boolean().default(false),
   fork: forkSchema.optional(),
 })
 const creationSchema = streamSchema.extend({ v: z.literal(1), fencingToken: z.string() })
@@ -156,14 +160,14 @@ const removedSchema = z.object({ v: z.literal(1), id: z.string() })
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 export function encodeCreation({ config, ...rest }: Creation): Uint8Array {
-  return Buffer.from(JSON.stringify({ v: 1, ...rest, ...config }))
+  return Buffer.from(JSON.stringify({ v: 1, ...rest, ...flat(config) }))
 }
 
 /** @throws InvariantError */
 export function decodeCreation(body: Uint8Array): Creation {
   return readable('creation', () => {
-    const flat = creationSchema.parse(JSON.parse(utf8.decode(body)))
-    return { ...identity(flat), fencingToken: flat.fencingToken }
+    const creation = creationSchema.parse(JSON.parse(utf8.decode(body)))
+    return { ...identity(creation), fencingToken: creation.fencingToken }
   })
 }
 
@@ -182,7 +186,7 @@ export function decodeDeletion(body: Uint8Array): { readonly fencingToken: strin
 export function encodeSnapshot({ fencingToken, lock, stream }: Snapshot): Uint8Array {
   if (stream === undefined) return Buffer.from(JSON.stringify({ v: 1, fencingToken, lock }))
   const { config, producers, ...rest } = stream
-  const head = JSON.stringify({ v: 1, fencingToken, lock, stream: { ...rest, ...config } })
+  const head = JSON.stringify({ v: 1, fencingToken, lock, stream: { ...rest, ...flat(config) } })
   const lines = producers.map(
     ([id, epoch, lastSeq, activeAt]) => `\n${epoch}:${lastSeq}:${activeAt}:${id}`,
   )
@@ -195,7 +199,8 @@ export function decodeSnapshot(body: Uint8Array): Snapshot {
     const [head = '', ...lines] = utf8.decode(body).split('\n')
     const { fencingToken, lock, stream } = snapshotSchema.parse(JSON.parse(head))
     if (stream === undefined) return { fencingToken, lock }
-    const { contentType: _type, expiry: _expiry, maxProducers: _max, ...rest } = stream
+    const { contentType: _type, expiry: _expiry, maxProducers: _max, ...others } = stream
+    const { isPublic: _public, ...rest } = others
     const producers = lines.map(decodeProducer)
     return { fencingToken, lock, stream: { ...rest, ...identity(stream), producers } }
   })
@@ -236,15 +241,21 @@ function decodeProducer(line: string): ProducerEntry {
   return [id, Number(epoch), Number(lastSeq), Number(activeAt)]
 }
 
+/** The opposite of {@link identity}. A private stream is written as before there were others. */
+function flat({ isPublic, ...config }: StreamConfig): object {
+  return isPublic ? { ...config, isPublic } : config
+}
+
 function identity({
   id,
   base,
   contentType,
   expiry,
   maxProducers,
+  isPublic,
   fork,
 }: z.infer<typeof streamSchema>): Omit<Creation, 'fencingToken'> {
-  return { id, base, config: { contentType, expiry, maxProducers }, fork }
+  return { id, base, config: { contentType, expiry, maxProducers, isPublic }, fork }
 }
 
 function readable<T>(what: string, decode: () => T): T {

@@ -41,6 +41,7 @@ export type CreateAnswer = {
   /** The fork depth of the offset at the data tail. */
   readonly depth: number
   readonly closed: boolean
+  readonly isPublic: boolean
   /** The request brought the stream its first data. */
   readonly hasData: boolean
   /** The source of an expired fork whose place was taken: its reference is to be given up. */
@@ -87,16 +88,17 @@ export function compare(found: Incarnation, request: Requested): Decision<Create
   const difference = differs(found, request)
   if (difference !== undefined) return refuse(new StreamConflictError(difference))
   const { config, dataTail, lineage, closed } = found
-  const { contentType } = config
+  const { contentType, isPublic } = config
+  const { depth } = lineage
   return {
     kind: 'answer',
-    answer: { kind: 'exists', contentType, dataTail, depth: lineage.depth, closed, hasData: false },
+    answer: { kind: 'exists', contentType, dataTail, depth, closed, isPublic, hasData: false },
   }
 }
 
 /** What of a request must match an existing stream. */
 export type Requested = {
-  readonly config: Pick<StreamConfig, 'contentType' | 'expiry'>
+  readonly config: Pick<StreamConfig, 'contentType' | 'expiry' | 'isPublic'>
   readonly close: boolean
   readonly fork?:
     { readonly origin: Pick<ForkOrigin, 'source' | 'offset' | 'subOffset'> } | undefined
@@ -105,6 +107,7 @@ export type Requested = {
 function differs({ config, closed, fork }: Incarnation, request: Requested): string | undefined {
   if (!sameContentType(config.contentType, request.config.contentType)) return 'content type'
   if (!sameExpiry(config.expiry, request.config.expiry)) return 'TTL or expiry'
+  if (config.isPublic !== request.config.isPublic) return 'visibility'
   if (closed !== request.close) return 'closure status'
   return sameOrigin(fork, request.fork?.origin) ? undefined : 'fork origin'
 }
@@ -156,6 +159,7 @@ function create(
       dataTail: createdAt + 1 + messages.length,
       depth: fork?.origin.lineage.depth ?? 0,
       closed: close,
+      isPublic: config.isPublic,
       hasData: messages.length > 0,
       released: releasedBy(state.incarnation),
     },

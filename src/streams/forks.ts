@@ -83,7 +83,7 @@ export class Forks {
     request: CreateRequest,
   ): Promise<CreateAnswer | Moved> {
     const { clock, open, maxProducers } = this.#options
-    const { body, close, expiry, fork: point = TAIL } = request
+    const { body, close, expiry, isPublic, fork: point = TAIL } = request
     const target = await open(name).refresh()
     const asked = { source, ...spelling(point) }
     const found = existing(target, clock.now())
@@ -91,7 +91,7 @@ export class Forks {
     if (found !== undefined) return decide(compare(found, again(found, request, asked)))
     if (retained(target, clock.now()) !== undefined) throw new StreamRetainedError()
     const from = await this.#source(source)
-    const config = { ...inherit(from, request), maxProducers }
+    const config = { ...inherit(from, request), maxProducers, isPublic }
     const { position, prefix } = await resolveForkPoint(from, point, this.#options.read)
     const inheritsExpiry = expiry.kind === 'never'
     const lineage = forkAt(from, position)
@@ -198,18 +198,21 @@ export class Forks {
 /** What must match a fork that exists, where what it inherited need not be said again. */
 function again(
   { config, fork }: Incarnation,
-  { contentType = config.contentType, expiry, close }: CreateRequest,
+  { contentType = config.contentType, expiry, isPublic, close }: CreateRequest,
   asked: Asked,
 ): Requested {
   const inherited = expiry.kind === 'never' && fork?.inheritsExpiry === true
   return {
-    config: { contentType, expiry: inherited ? config.expiry : expiry },
+    config: { contentType, expiry: inherited ? config.expiry : expiry, isPublic },
     close,
     fork: { origin: asked },
   }
 }
 
-/** A fork takes over what its creator does not say (PROTOCOL §4.2). */
+/**
+ * A fork takes over what its creator does not say (PROTOCOL §4.2); not that its source is public:
+ * what is written to the fork may be meant for fewer.
+ */
 function inherit(
   source: StreamView,
   { contentType = source.contentType, expiry }: CreateRequest,

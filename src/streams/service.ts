@@ -112,11 +112,11 @@ export class StreamService {
 
   async #createPlain(
     name: string,
-    { body, close, contentType, expiry }: CreateRequest,
+    { body, close, contentType = DEFAULT_CONTENT_TYPE, expiry, isPublic }: CreateRequest,
   ): Promise<CreateAnswer> {
     const id = randomBytes(12).toString('base64url')
     const { maxProducers } = this.#options
-    const config = { contentType: contentType ?? DEFAULT_CONTENT_TYPE, expiry, maxProducers }
+    const config = { contentType, expiry, maxProducers, isPublic }
     const answer = await this.#open(name).execute(
       createCommand({ id, config, body, close }),
       body.length,

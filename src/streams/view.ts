@@ -20,6 +20,8 @@ export type StreamView = Sight & {
   /** The position after the last record of any kind: where following begins. */
   readonly nextSeq: SeqNum
   readonly closed: boolean
+  /** Anybody may read it. */
+  readonly isPublic: boolean
   /** Forks read its data, which then outlives it. */
   readonly hasForks: boolean
   /** What the stream inherits; its positions are relative to it. */
@@ -34,7 +36,7 @@ export function viewOf(
 ): StreamView {
   const { id, config, lastActivity, base, start, dataTail, lastDataAt } = incarnation
   const { closed, references, lineage, aborted, voids, held } = incarnation
-  const { contentType, expiry } = config
+  const { contentType, expiry, isPublic } = config
   return {
     name,
     incarnation: id,
@@ -51,6 +53,7 @@ export function viewOf(
     held,
     lock,
     closed,
+    isPublic,
     hasForks: references.size > 0,
     lineage,
   }

@@ -32,6 +32,7 @@ function put(body = '', more: Partial<CreateRequest> = {}): CreateRequest {
     expiry: { kind: 'never' },
     body: Buffer.from(body),
     close: false,
+    isPublic: false,
     fork: undefined,
     ...more,
   }

@@ -151,6 +151,7 @@ class World {
       expiry,
       body: new Uint8Array(0),
       close: false,
+      isPublic: false,
       fork: undefined,
     }
     await this.insist(() => this.any().create(STREAM, wanted))

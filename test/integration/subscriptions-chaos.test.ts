@@ -293,6 +293,7 @@ const CREATE = {
   expiry: { kind: 'never' },
   body: new Uint8Array(0),
   close: false,
+  isPublic: false,
   fork: undefined,
 } as const
 

@@ -7,6 +7,7 @@ import {
   PRODUCER_SEQ,
   STREAM_CLOSED,
   STREAM_NEXT_OFFSET,
+  STREAM_PUBLIC,
 } from '../../protocol/headers.ts'
 import { formatOffset } from '../../protocol/offset.ts'
 import type { AppendAnswer } from '../../streams/append.ts'
@@ -21,6 +22,7 @@ export const writeRoutes: FastifyPluginCallback<Options> = (app, { streams }, do
     const create = parseCreate(request.headers, bodyOf(request))
     const source = create.fork && sourceNameOf(create.fork.sourcePath)
     const created = await streams.create(name, create, source)
+    if (created.isPublic) void reply.header(STREAM_PUBLIC, 'true')
     if (created.kind === 'created') void reply.header('location', absoluteUrl(request))
     return reply
       .code(created.kind === 'created' ? 201 : 200)

@@ -129,6 +129,7 @@ export const STREAM: HubStream = {
   held: undefined,
   lock: undefined,
   closed: false,
+  isPublic: false,
   lineage: NO_LINEAGE,
   ttlMs: undefined,
   endsAt: undefined,

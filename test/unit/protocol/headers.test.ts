@@ -1,6 +1,10 @@
 import { describe, expect, test } from 'vitest'
 import * as names from '../../../src/protocol/headers.ts'
-import { parseStreamClosed, singleHeader } from '../../../src/protocol/headers.ts'
+import {
+  parseStreamClosed,
+  parseStreamPublic,
+  singleHeader,
+} from '../../../src/protocol/headers.ts'
 
 describe('singleHeader', () => {
   test.each([
@@ -27,6 +31,28 @@ describe('parseStreamClosed (PROTOCOL §4.1)', () => {
     'takes %j for absent',
     (value) => {
       expect(parseStreamClosed({ 'stream-closed': value })).toBe(false)
+    },
+  )
+})
+
+describe('parseStreamPublic', () => {
+  test.each<[string | undefined, boolean]>([
+    [undefined, false],
+    ['true', true],
+    ['TRUE', true],
+    ['tRuE', true],
+    ['false', false],
+    ['False', false],
+  ])('takes %j for %j', (value, isPublic) => {
+    expect(parseStreamPublic({ 'stream-public': value })).toBe(isPublic)
+  })
+
+  test.each(['', '1', 'yes', 'truee', ' true', 'true, true', 'true,false', ['true', 'true']])(
+    'refuses %j',
+    (value) => {
+      expect(() => parseStreamPublic({ 'stream-public': value })).toThrow(
+        expect.objectContaining({ code: 'invalid_header' }),
+      )
     },
   )
 })

@@ -17,6 +17,7 @@ export const TEXT: StreamConfig = {
   contentType: 'text/plain',
   expiry: { kind: 'never' },
   maxProducers: 3,
+  isPublic: false,
 }
 export const JSON_MODE: StreamConfig = { ...TEXT, contentType: 'application/json' }
 

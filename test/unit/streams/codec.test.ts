@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { InvariantError } from '../../../src/errors.ts'
 import { LOG_LIMITS, meteredBytes } from '../../../src/log/log.ts'
@@ -27,6 +28,7 @@ const creation: Creation = {
     contentType: 'text/plain; charset="é"',
     expiry: { kind: 'at', at: NOW, text: '2023-11-14T22:13:20Z' },
     maxProducers: 5,
+    isPublic: true,
   },
 }
 const { fencingToken: _token, ...identity } = creation
@@ -73,6 +75,73 @@ describe('a checkpoint', () => {
     delete body.stream.references
     const entry = decodeRecord(placed(raw([['ds', 'checkpoint']], JSON.stringify(body))))
     expect(entry).toMatchObject({ snapshot: { stream: { retired: false, references: {} } } })
+  })
+})
+
+/** As gateways wrote them that knew no public streams, of a stream that has one producer. */
+const OLD_CREATION =
+  '{"v":1,"id":"i1","fencingToken":"o:i1","base":7,' +
+  '"contentType":"text/plain","expiry":{"kind":"ttl","seconds":60},"maxProducers":3}'
+const OLD_CHECKPOINT =
+  '{"v":1,"fencingToken":"o:i1","stream":{"id":"i1","base":7,"start":9,"dataTail":12,' +
+  '"lastActivity":1700000000002,"lastDataAt":1700000000001,"aborted":[],"voids":[],' +
+  '"closed":false,"streamSeq":"5","retired":false,"references":{},' +
+  '"contentType":"text/plain","expiry":{"kind":"ttl","seconds":60},"maxProducers":3}}' +
+  '\n0:4:1700000000000:p'
+
+describe('the flag of a public stream', () => {
+  const config = {
+    contentType: 'text/plain',
+    expiry: { kind: 'ttl', seconds: 60 },
+    maxProducers: 3,
+    isPublic: false,
+  } as const
+
+  test('is not set by records from before there were any', () => {
+    expect(decodeRecord(placed(raw([['ds', 'created']], OLD_CREATION)))).toEqual({
+      kind: 'created',
+      creation: { id: 'i1', fencingToken: 'o:i1', base: 7, config },
+    })
+    expect(decodeRecord(placed(raw([['ds', 'checkpoint']], OLD_CHECKPOINT)))).toMatchObject({
+      kind: 'checkpoint',
+      snapshot: { stream: { id: 'i1', config, producers: [['p', 0, 4, 1_700_000_000_000]] } },
+    })
+  })
+
+  test.each([
+    ['creation', 'created', OLD_CREATION],
+    ['checkpoint', 'checkpoint', OLD_CHECKPOINT],
+  ])('leaves the %s of a private one as it was before', (_name, kind, old) => {
+    const entry = decodeRecord(placed(raw([['ds', kind]], old)))
+    const written =
+      entry.kind === 'created'
+        ? encodeCreated(entry.creation)
+        : encodeCheckpoint((entry as Entry & { kind: 'checkpoint' }).snapshot)
+    expect(fields(text(bodyOf(written)))).toEqual(fields(old))
+  })
+
+  test.each([
+    ['text', forged({ isPublic: 'true' })],
+    ['null', forged({ isPublic: null })],
+  ])('is a boolean: refuses %s', (_name, record) => {
+    expect(() => decodeRecord(placed(record))).toThrow(InvariantError)
+  })
+
+  test('comes back from creations and checkpoints as it was', () => {
+    fc.assert(
+      fc.property(fc.boolean(), fc.nat(), (isPublic, base) => {
+        const mine = { ...creation, base, config: { ...creation.config, isPublic } }
+        const shot = { ...snapshot, stream: { ...snapshot.stream!, base, config: mine.config } }
+        expect(decodeRecord(placed(encodeCreated(mine)))).toEqual({
+          kind: 'created',
+          creation: mine,
+        })
+        expect(decodeRecord(placed(encodeCheckpoint(shot)))).toEqual({
+          kind: 'checkpoint',
+          snapshot: shot,
+        })
+      }),
+    )
   })
 })
 
@@ -187,6 +256,12 @@ describe('toDataRecord', () => {
     expect(shown(record, contentType)).toBe(body)
   })
 })
+
+/** What a record's JSON has, in whatever order, and the lines behind it. */
+function fields(body: string): unknown[] {
+  const [head = '', ...lines] = body.split('\n')
+  return [JSON.parse(head), ...lines]
+}
 
 /** A creation as no gateway writes it. */
 function forged(fields: object): AppendRecord {

@@ -33,6 +33,7 @@ describe('createCommand', () => {
         dataTail: 2,
         depth: 0,
         closed: false,
+        isPublic: false,
         hasData: false,
       },
     })
@@ -48,6 +49,7 @@ describe('createCommand', () => {
         dataTail: 42,
         depth: 0,
         closed: false,
+        isPublic: false,
         hasData: false,
       },
     })
@@ -69,6 +71,7 @@ describe('createCommand', () => {
         dataTail: 4,
         depth: 0,
         closed: true,
+        isPublic: false,
         hasData: true,
       },
     })
@@ -97,6 +100,7 @@ describe('createCommand', () => {
         dataTail: 5,
         depth: 0,
         closed: false,
+        isPublic: false,
         hasData: false,
       },
     })
@@ -109,7 +113,9 @@ describe('createCommand', () => {
   const at = (text: string) =>
     wanted({ config: { ...TEXT, expiry: { kind: 'at', at: NOW + 5, text } } })
 
-  // PROTOCOL §5.1: content type, TTL or expiry, and closure status are compared; nothing else.
+  const isPublic = { ...TEXT, isPublic: true }
+
+  // PROTOCOL §5.1: content type, TTL or expiry, and closure status are compared; with us who may read, too.
   test.each<[string, NewStream, StreamState, unknown]>([
     [
       'the same',
@@ -121,6 +127,7 @@ describe('createCommand', () => {
         dataTail: 2,
         depth: 0,
         closed: false,
+        isPublic: false,
         hasData: false,
       },
     ],
@@ -134,6 +141,7 @@ describe('createCommand', () => {
         dataTail: 2,
         depth: 0,
         closed: false,
+        isPublic: false,
         hasData: false,
       },
     ],
@@ -147,6 +155,7 @@ describe('createCommand', () => {
         dataTail: 2,
         depth: 0,
         closed: true,
+        isPublic: false,
         hasData: false,
       },
     ],
@@ -160,6 +169,7 @@ describe('createCommand', () => {
         dataTail: 2,
         depth: 0,
         closed: false,
+        isPublic: false,
         hasData: false,
       },
     ],
@@ -169,12 +179,42 @@ describe('createCommand', () => {
       created(),
       new StreamConflictError('content type'),
     ],
+    [
+      'the same public one',
+      wanted({ config: isPublic }),
+      created(isPublic),
+      {
+        kind: 'exists',
+        contentType: 'text/plain',
+        dataTail: 2,
+        depth: 0,
+        closed: false,
+        isPublic: true,
+        hasData: false,
+      },
+    ],
+    [
+      'a private one',
+      wanted({ config: isPublic }),
+      created(),
+      new StreamConflictError('visibility'),
+    ],
+    ['a public one', wanted(), created(isPublic), new StreamConflictError('visibility')],
     ['another TTL', wanted(), ttl, new StreamConflictError('TTL or expiry')],
     ['an open one', wanted({ close: true }), created(), new StreamConflictError('closure status')],
     ['a closed one', wanted(), closed, new StreamConflictError('closure status')],
   ])('finds %s', (_name, request, state, answer) => {
     expect(heard(create(request, state))).toEqual(answer)
   })
+})
+
+test('A public stream is one from its creation on, whatever comes', () => {
+  const begun = after(EMPTY_STATE, [
+    createCommand(wanted({ config: { ...TEXT, isPublic: true }, body: bytes('x') })),
+  ])
+  expect(begun.incarnation?.config.isPublic).toBe(true)
+  const anew = after(begun, [deleteCommand, createCommand(wanted())])
+  expect(anew.incarnation?.config.isPublic).toBe(false)
 })
 
 describe('deleteCommand', () => {

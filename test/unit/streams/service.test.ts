@@ -23,6 +23,7 @@ const CREATE = {
   expiry: { kind: 'never' },
   body: bytes(''),
   close: false,
+  isPublic: false,
   fork: undefined,
 } as const
 

@@ -200,14 +200,17 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.constant(encodeDeleted('d:x')) },
   {
     weight: 1,
-    arbitrary: fc.constant(
-      encodeCreated({ id: 'i2', fencingToken: 'o:i2', base: 3, config: TEXT }),
-    ),
+    arbitrary: fc.boolean().map((isPublic) => {
+      const config = { ...TEXT, isPublic }
+      return encodeCreated({ id: 'i2', fencingToken: 'o:i2', base: 3, config })
+    }),
   },
 )
-const history = fc.array(fc.tuple(step, fc.nat(5)), { maxLength: 40 }).map((steps) => {
+const steps = fc.array(fc.tuple(step, fc.nat(5)), { maxLength: 40 })
+const history = fc.tuple(fc.boolean(), steps).map(([isPublic, steps]) => {
   let timestamp = NOW
-  return [...creation(), ...steps.map(([record]) => record)].map((record, seqNum): LogRecord => {
+  const begun = creation({ ...TEXT, isPublic })
+  return [...begun, ...steps.map(([record]) => record)].map((record, seqNum): LogRecord => {
     timestamp += steps[seqNum - 2]?.[1] ?? 0
     return { ...record, seqNum, timestamp }
   })
