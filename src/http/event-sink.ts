@@ -13,6 +13,8 @@ export type DisconnectReason =
   | StopReason
   | 'stream_closed'
   | 'lifetime'
+  | 'token_expired'
+  | 'key_withdrawn'
   | 'client'
   /** It has taken nothing for too long. */
   | 'stalled'

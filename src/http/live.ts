@@ -19,7 +19,9 @@ import type { Chunk } from '../streams/shared-chunk.ts'
 import type { StreamView } from '../streams/view.ts'
 import type { DisconnectReason, SinkOwner } from './event-sink.ts'
 import { LongPollSubscriber } from './long-poll.ts'
-import type { LongPollOptions, LongPollResult } from './long-poll.ts'
+import { Leases } from './leases.ts'
+import type { Lease } from './leases.ts'
+import type { LongPollOptions, LongPoller, LongPollResult } from './long-poll.ts'
 import { SseSubscriber } from './sse.ts'
 import type { SseOptions, SseReader } from './sse.ts'
 import { Wheel } from './wheel.ts'
@@ -53,6 +55,8 @@ export type Peer = {
 }
 
 export class LiveReads {
+  /** Of all live reads. */
+  readonly leases: Leases
   readonly #options: LiveOptions
   readonly #sse: SseOptions
   readonly #longPolls: LongPollOptions
@@ -62,13 +66,15 @@ export class LiveReads {
     const { longPollTimeoutMs: timeoutMs } = options
     const history = (hub: Hub, position: number): Promise<Chunk> => this.#history(hub, position)
     this.#options = options
-    this.#longPolls = { wheel: new Wheel(clock, timeoutMs / TURNS), timeoutMs, history }
+    const leases = (this.leases = new Leases(clock))
+    this.#longPolls = { wheel: new Wheel(clock, timeoutMs / TURNS), timeoutMs, leases, history }
     this.#sse = {
       clock,
       wheel: new Wheel(clock, Math.min(heartbeatMs, lifetimeMs) / TURNS),
       heartbeatMs,
       lifetimeMs,
       stallMs: options.sseStallMs,
+      leases,
       onEnd: options.onSseEnd ?? (() => undefined),
       history,
     }
@@ -79,10 +85,16 @@ export class LiveReads {
    *
    * @throws GatewayError what a catch-up read throws
    */
-  async longPoll(name: string, read: ReadRequest, peer: Peer): Promise<LongPollResult> {
+  async longPoll(
+    name: string,
+    read: ReadRequest,
+    peer: Peer,
+    lease?: Lease,
+  ): Promise<LongPollResult> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await this.#poll(await this.attach(name, read.offset), read, peer)
+        const place = await this.attach(name, read.offset)
+        return await this.#poll({ place, cursor: read.cursor, lease }, peer)
       } catch (error) {
         // Deleted for good, kept for its forks, or there anew: another look says which.
         const isLost = error instanceof StreamNotFoundError || error instanceof TrimmedError
@@ -92,8 +104,8 @@ export class LiveReads {
     }
   }
 
-  #poll(place: Attached, read: ReadRequest, peer: Peer): Promise<LongPollResult> {
-    const subscriber = new LongPollSubscriber({ place, cursor: read.cursor }, this.#longPolls)
+  #poll(poller: LongPoller, peer: Peer): Promise<LongPollResult> {
+    const subscriber = new LongPollSubscriber(poller, this.#longPolls)
     if (peer.isGone) subscriber.closed()
     else peer.own(subscriber)
     return subscriber.result

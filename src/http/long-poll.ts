@@ -7,6 +7,7 @@ import type { HubStream } from '../hub/stream.ts'
 import type { Subscriber } from '../hub/subscriber.ts'
 import { nextCursor } from '../protocol/cursor.ts'
 import type { SinkOwner } from './event-sink.ts'
+import type { Lease, Leaseholder, Leases } from './leases.ts'
 import type { Waiter, Wheel } from './wheel.ts'
 
 export type LongPollResult = {
@@ -25,6 +26,7 @@ export type LongPollResult = {
 export type LongPollOptions = {
   readonly wheel: Wheel
   readonly timeoutMs: number
+  readonly leases: Leases
   /** Reads the batch at a position that the hub no longer has. */
   readonly history: (hub: Hub, position: number) => Promise<Batch>
 }
@@ -33,18 +35,21 @@ export type LongPoller = {
   /** Its place, and what comes next there if the ring no longer has it. */
   readonly place: Place & { readonly past?: Batch | undefined }
   readonly cursor: number | undefined
+  /** Undefined for one who needs none. */
+  readonly lease?: Lease | undefined
 }
 
 /** `looking`: for data, in the ring or in history; `parked`: on the hub, until woken. */
 type Phase = 'looking' | 'parked' | 'answered'
 
-export class LongPollSubscriber implements Subscriber, SinkOwner, Waiter {
+export class LongPollSubscriber implements Subscriber, SinkOwner, Waiter, Leaseholder {
   readonly transport = 'long-poll'
   readonly result: Promise<LongPollResult>
   readonly #hub: Hub
   readonly #options: LongPollOptions
   readonly #from: number
   readonly #clientCursor: number | undefined
+  readonly #lease: Lease | undefined
   #position: number
   #past: Batch | undefined
   #phase: Phase = 'looking'
@@ -53,12 +58,13 @@ export class LongPollSubscriber implements Subscriber, SinkOwner, Waiter {
   /** The turn of the wheel at which its time is up; 0 unless it waits for that. */
   #dueAt = 0
 
-  constructor({ place, cursor }: LongPoller, options: LongPollOptions) {
+  constructor({ place, cursor, lease }: LongPoller, options: LongPollOptions) {
     this.#hub = place.hub
     this.#from = place.position
     this.#position = place.position
     this.#past = place.past
     this.#clientCursor = cursor
+    this.#lease = lease
     this.#options = options
     this.result = new Promise((resolve, reject) => {
       this.#resolve = resolve
@@ -117,10 +123,23 @@ export class LongPollSubscriber implements Subscriber, SinkOwner, Waiter {
   #park(): void {
     this.#phase = 'parked'
     if (this.#dueAt > 0) return
-    const { wheel, timeoutMs } = this.#options
-    this.#dueAt = wheel.after(timeoutMs)
+    const { wheel } = this.#options
+    this.#dueAt = wheel.after(this.#holdLease())
     wheel.add(this, this.#dueAt)
     this.#hub.add(this)
+  }
+
+  /** How long it may wait, in ms. */
+  #holdLease(): number {
+    const { timeoutMs, leases } = this.#options
+    if (this.#lease === undefined) return timeoutMs
+    leases.hold(this.#lease, this)
+    return Math.min(timeoutMs, leases.left(this.#lease))
+  }
+
+  /** Its next request is refused. */
+  revoked(): void {
+    if (this.#phase === 'parked') this.#answerEmpty()
   }
 
   #stopWaiting(): void {
@@ -195,6 +214,7 @@ export class LongPollSubscriber implements Subscriber, SinkOwner, Waiter {
   #leave(): void {
     this.#phase = 'answered'
     this.#stopWaiting()
+    if (this.#lease !== undefined) this.#options.leases.release(this.#lease, this)
     this.#hub.remove(this)
   }
 }

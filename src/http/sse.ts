@@ -14,10 +14,17 @@ import type { Subscriber } from '../hub/subscriber.ts'
 import { HEARTBEAT } from '../protocol/sse.ts'
 import type { Chunk, Portion } from '../streams/shared-chunk.ts'
 import type { DisconnectReason, EventSink, SinkOwner } from './event-sink.ts'
+import type { Lease, Leaseholder, Leases } from './leases.ts'
 import type { Waiter, Wheel } from './wheel.ts'
 
 /** Ends after which the stream goes on elsewhere: the reader is told where it stands. */
-const SAYS_WHERE: ReadonlySet<DisconnectReason> = new Set(['lifetime', 'shutdown', 'idle'])
+const SAYS_WHERE: ReadonlySet<DisconnectReason> = new Set([
+  'lifetime',
+  'token_expired',
+  'key_withdrawn',
+  'shutdown',
+  'idle',
+])
 
 /** What all readers share: there are thousands of them, and each byte counts. */
 export type SseOptions = {
@@ -28,6 +35,7 @@ export type SseOptions = {
   readonly lifetimeMs: number
   /** A reader that takes nothing of what it was sent is let go of after this. */
   readonly stallMs: number
+  readonly leases: Leases
   /** Hears of the end of each. */
   readonly onEnd: (reason: DisconnectReason) => void
   /** Reads the chunk at a position that the hub no longer has. */
@@ -39,6 +47,8 @@ export type SseReader = {
   readonly place: Place & { readonly past?: Chunk | undefined }
   readonly cursor: number | undefined
   readonly sink: EventSink
+  /** Undefined for a reader who needs none. */
+  readonly lease?: Lease | undefined
 }
 
 /**
@@ -54,10 +64,11 @@ const FLUSH_MS = 10_000
 /** The slowest that a reader may be, in bytes a ms: Node does not tell how far it is with a write. */
 const SLOWEST_RATE = 64
 
-export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
+export class SseSubscriber implements Subscriber, SinkOwner, Waiter, Leaseholder {
   readonly #hub: Hub
   readonly #sink: EventSink
   readonly #options: SseOptions
+  readonly #lease: Lease | undefined
   #position: number
   #cursor: number | undefined
   /** History that comes next, as long as the socket takes it. */
@@ -74,12 +85,13 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
   /** The one at which it has taken too long; only while its socket is full. */
   #stallsAt = 0
 
-  constructor({ place, cursor, sink }: SseReader, options: SseOptions) {
+  constructor({ place, cursor, sink, lease }: SseReader, options: SseOptions) {
     this.#hub = place.hub
     this.#position = place.position
     this.#cursor = cursor
     this.#sink = sink
     this.#options = options
+    this.#lease = lease
     if (place.past !== undefined) this.#hold(place.past)
   }
 
@@ -92,10 +104,18 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
     const { clock, wheel, lifetimeMs } = this.#options
     this.#sink.own(this)
     this.#endsAt = wheel.after(lifetimeMs * (1 - LIFETIME_JITTER * clock.random()))
+    this.#holdLease()
     this.#wait()
     this.#hub.add(this)
     // A hub that has stopped meanwhile ends its readers at once.
     if (this.#isFollowing()) this.#pump()
+  }
+
+  #holdLease(): void {
+    const { wheel, leases } = this.#options
+    if (this.#lease === undefined) return
+    this.#endsAt = Math.min(this.#endsAt, wheel.after(leases.left(this.#lease)))
+    leases.hold(this.#lease, this)
   }
 
   wake(): void {
@@ -122,7 +142,8 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
   }
 
   #turn(): void {
-    if (this.#dueAt >= this.#endsAt) return this.stop('lifetime')
+    if (this.#dueAt >= this.#endsAt)
+      return this.stop(this.#isOnLease() ? 'lifetime' : 'token_expired')
     if (this.#phase === 'draining' && this.#dueAt >= this.#stallsAt) return this.#end('stalled')
     // A full socket has enough to send; its reader is not idle. Nor is there any telling when it
     // will go on: what is kept for it meanwhile can be read again.
@@ -149,6 +170,15 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
     this.#stallsAt = wheel.after(stallMs + this.#sink.waiting / SLOWEST_RATE)
     wheel.remove(this, this.#dueAt)
     this.#wait()
+  }
+
+  /** Also who needs none. */
+  #isOnLease(): boolean {
+    return this.#lease === undefined || this.#options.leases.left(this.#lease) > 0
+  }
+
+  revoked(): void {
+    this.stop('key_withdrawn')
   }
 
   stop(reason: DisconnectReason): void {
@@ -266,6 +296,7 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter {
     this.#phase = 'ended'
     this.#past = undefined
     this.#options.wheel.remove(this, this.#dueAt)
+    if (this.#lease !== undefined) this.#options.leases.release(this.#lease, this)
     this.#hub.remove(this)
     this.#sink.readerEnded(reason, cause)
     this.#options.onEnd(reason)

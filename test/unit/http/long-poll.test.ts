@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { LogUnavailableError, StreamNotFoundError } from '../../../src/errors.ts'
 import type { StopReason } from '../../../src/hub/machine.ts'
 import type { Batch } from '../../../src/hub/ring.ts'
+import { Leases } from '../../../src/http/leases.ts'
 import { LongPollSubscriber } from '../../../src/http/long-poll.ts'
 import { Wheel } from '../../../src/http/wheel.ts'
 import type { Hub } from '../../../src/hub/hub.ts'
@@ -15,19 +16,26 @@ type Setup = {
   readonly scene?: ReturnType<typeof startHub>
   readonly position?: number
   readonly cursor?: number
+  /** Of the key `key`, in ms from now. */
+  readonly leaseMs?: number
   readonly history?: (hub: Hub, position: number) => Promise<Batch>
 }
 
 function poll({ scene = startHub(), position = STREAM.dataTail, ...rest }: Setup = {}) {
+  const { leaseMs } = rest
+  const leases = new Leases(scene.clock)
+  const lease =
+    leaseMs === undefined ? undefined : { until: scene.clock.now() + leaseMs, keyId: 'key' }
   const subscriber = new LongPollSubscriber(
-    { place: { hub: scene.hub, position }, cursor: rest.cursor },
+    { place: { hub: scene.hub, position }, cursor: rest.cursor, lease },
     {
       wheel: new Wheel(scene.clock, TURN_MS),
       timeoutMs: TIMEOUT_MS,
+      leases,
       history: rest.history ?? (() => Promise.reject(new Error('no history'))),
     },
   )
-  return { ...scene, subscriber, result: subscriber.result }
+  return { ...scene, leases, subscriber, result: subscriber.result }
 }
 
 const EMPTY = { stream: STREAM, from: 10, next: 10, upToDate: true, body: undefined }
@@ -91,6 +99,37 @@ describe('a long-poll at the tail', () => {
     const { log, result } = poll()
     log.last.give(...records)
     expect(await result).toMatchObject({ ...expected, upToDate: true, closed: true })
+  })
+})
+
+describe('a long-poll on a lease', () => {
+  test('is answered empty when that is over', async () => {
+    const { clock, result, hub } = poll({ leaseMs: 5000 })
+    clock.advance(4999)
+    expect(hub.subscribers).toBe(1)
+    clock.advance(1 + TURN_MS)
+    expect(await result).toEqual({ ...EMPTY, closed: false, cursor: cursor(10) })
+  })
+
+  test('waits no longer than any other', async () => {
+    const { clock, result } = poll({ leaseMs: TIMEOUT_MS * 2 })
+    clock.advance(TIMEOUT_MS)
+    expect(await result).toMatchObject(EMPTY)
+  })
+
+  test('is answered empty when its key is withdrawn, and is not told of another', async () => {
+    const { leases, result, hub } = poll({ leaseMs: 5000 })
+    leases.withdraw('another')
+    expect(hub.subscribers).toBe(1)
+    leases.withdraw('key')
+    expect(await result).toMatchObject(EMPTY)
+  })
+
+  test('is not told of its key once it has its answer', async () => {
+    const { leases, log, result } = poll({ leaseMs: 5000 })
+    log.last.give(data(11))
+    leases.withdraw('key')
+    expect(await result).toMatchObject({ body: Buffer.from('r11') })
   })
 })
 

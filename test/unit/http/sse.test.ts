@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { LogUnavailableError } from '../../../src/errors.ts'
 import { ResponseSink } from '../../../src/http/event-sink.ts'
 import type { DisconnectReason } from '../../../src/http/event-sink.ts'
+import { Leases } from '../../../src/http/leases.ts'
 import { SseSubscriber } from '../../../src/http/sse.ts'
 import { Wheel } from '../../../src/http/wheel.ts'
 import type { Chunk } from '../../../src/streams/shared-chunk.ts'
@@ -57,6 +58,8 @@ type Setup = {
   readonly history?: (position: number) => Promise<Chunk>
   readonly past?: Chunk
   readonly room?: number
+  /** Of the key `key`, in ms from now. */
+  readonly leaseMs?: number
 }
 
 function open({ scene = startHub(), position = STREAM.dataTail, ...rest }: Setup = {}) {
@@ -68,20 +71,25 @@ function open({ scene = startHub(), position = STREAM.dataTail, ...rest }: Setup
   const sink = new ResponseSink(response as unknown as ServerResponse, (reason, cause) => {
     ends.push([reason, cause])
   })
+  const { leaseMs, past, cursor } = rest
+  const leases = new Leases(scene.clock)
+  const lease =
+    leaseMs === undefined ? undefined : { until: scene.clock.now() + leaseMs, keyId: 'key' }
   const subscriber = new SseSubscriber(
-    { place: { hub: scene.hub, position, past: rest.past }, cursor: rest.cursor, sink },
+    { place: { hub: scene.hub, position, past }, cursor, sink, lease },
     {
       clock: scene.clock,
       wheel: new Wheel(scene.clock, TURN_MS),
       heartbeatMs: HEARTBEAT_MS,
       lifetimeMs: LIFETIME_MS,
       stallMs: STALL_MS,
+      leases,
       onEnd: (reason) => counted.push(reason),
       history: (_hub, from) => history(from),
     },
   )
   subscriber.begin()
-  return { ...scene, response, ends, counted, subscriber }
+  return { ...scene, leases, response, ends, counted, subscriber }
 }
 
 /** History in portions that end where it says. */
@@ -458,5 +466,45 @@ describe('the end of a connection', () => {
     scene.log.last.give(data(11))
     expect(broken.ends).toEqual([['failed', bug]])
     expect([sound.response.records, scene.hub.state.phase]).toEqual([['r11'], 'live'])
+  })
+})
+
+describe('an SSE reader on a lease', () => {
+  const where = (seqNum: number) => ({
+    streamNextOffset: offset(seqNum),
+    streamCursor: cursor(seqNum, 1),
+    upToDate: true,
+  })
+
+  test('is told where it stands and let go when that is over', () => {
+    const { clock, log, response, counted, hub } = open({ leaseMs: 5000 })
+    log.last.give(data(11))
+    clock.advance(4999)
+    expect([response.ended, hub.subscribers]).toEqual([false, 1])
+    clock.advance(1 + TURN_MS)
+    expect([response.ended, counted, hub.subscribers]).toEqual([true, ['token_expired'], 0])
+    expect(response.controls.at(-1)).toMatchObject({ streamNextOffset: offset(12) })
+  })
+
+  test('lives no longer than any other', () => {
+    const { clock, counted } = open({ leaseMs: LIFETIME_MS * 2 })
+    clock.advance(LIFETIME_MS)
+    expect(counted).toEqual(['lifetime'])
+  })
+
+  test('is told where it stands and let go when its key is withdrawn', () => {
+    const { leases, response, counted } = open({ leaseMs: 5000 })
+    leases.withdraw('another')
+    expect(response.ended).toBe(false)
+    leases.withdraw('key')
+    expect([response.ended, counted]).toEqual([true, ['key_withdrawn']])
+    expect(response.controls.at(-1)).toMatchObject(where(10))
+  })
+
+  test('is not told of its key once it is gone', () => {
+    const { leases, subscriber, counted } = open({ leaseMs: 5000 })
+    subscriber.closed()
+    leases.withdraw('key')
+    expect(counted).toEqual(['client'])
   })
 })
