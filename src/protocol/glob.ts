@@ -32,6 +32,26 @@ export function parseGlob(text: string): Glob {
   return { pattern, prefix, matches: (name) => matches(parts, name.split('/')) }
 }
 
+/**
+ * Whether one pattern matches every name that another one does. May say no where it does: `*` and
+ * `**` inside of it are only compared as they are written.
+ */
+export function covers(one: Glob, other: Glob): boolean {
+  const segments = other.pattern.split('/')
+  if (!segments.some(isWildcard)) return one.matches(other.prefix)
+  // Whatever its text looks like, it may be one for a single name that has asterisks in it.
+  const sample = segments.map((segment) => (isWildcard(segment) ? 'x' : literalOf(segment)))
+  if (!one.matches(sample.join('/'))) return false
+  return one.pattern === other.pattern || isTreeAbove(one, other)
+}
+
+/** `a/**` has all there is under `a`. */
+function isTreeAbove({ pattern, prefix }: Glob, other: Glob): boolean {
+  const [last, ...before] = pattern.split('/').reverse()
+  if (last !== '**' || before.some(isWildcard)) return false
+  return prefix === '' || other.prefix === prefix || other.prefix.startsWith(`${prefix}/`)
+}
+
 /** `a/**` finds `a` as well; where anything else follows, `a/` comes before it. */
 function prefixOf(segments: readonly string[]): string {
   const wild = segments.findIndex(isWildcard)

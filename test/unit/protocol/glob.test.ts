@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { parseGlob } from '../../../src/protocol/glob.ts'
+import { covers, parseGlob } from '../../../src/protocol/glob.ts'
 
 /** PROTOCOL §6.2 word for word: slow, and plainly right. */
 function naive(pattern: readonly string[], name: readonly string[]): boolean {
@@ -144,5 +144,47 @@ describe('parseGlob', () => {
     const begun = performance.now()
     expect(matches(`${segments.repeat(250)}c`)).toBe(false)
     expect(performance.now() - begun).toBeLessThan(500)
+  })
+
+  describe('covers', () => {
+    test.each([
+      ['**', '**', true],
+      ['**', 'a/*', true],
+      ['a/**', 'a', true],
+      ['a/**', 'a/*/b', true],
+      ['a/**', 'a/**', true],
+      ['a/**', 'a/b/**', true],
+      ['a/**', 'ab/*', false],
+      ['a/**', '**', false],
+      ['a/**', '*/b', false],
+      ['a/*', 'a/b', true],
+      ['a/*', 'a/*', true],
+      ['a/*', 'a/**', false],
+      ['a/*', 'a/*/c', false],
+      ['a/b', 'a/b', true],
+      ['a/b', 'a/*', false],
+      ['a/%2A', 'a/*', false],
+      ['a/*', 'a/%2A', true],
+    ])('%j, all that is in %j: %j', (one, other, expected) => {
+      expect(covers(parseGlob(one), parseGlob(other))).toBe(expected)
+    })
+
+    test('is not taken in by the text of a pattern for one name', () => {
+      const exact = { pattern: 'a/*', prefix: 'a/*', matches: (name: string) => name === 'a/*' }
+      expect(covers(exact, parseGlob('a/*'))).toBe(false)
+      expect(covers(exact, parseGlob('a/%2A'))).toBe(true)
+    })
+
+    test('never what a name shows to be outside', () => {
+      fc.assert(
+        fc.property(pattern, pattern, name, (one, other, segments) => {
+          const [above, below] = [parseGlob(one.join('/')), parseGlob(other.join('/'))]
+          const text = segments.join('/')
+          const shown = covers(above, below) && below.matches(text) && !above.matches(text)
+          expect(shown).toBe(false)
+        }),
+        runs,
+      )
+    })
   })
 })
