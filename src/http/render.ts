@@ -1,13 +1,15 @@
 /** Reads as responses: status, headers, body. PURE: the clock is an argument. */
 import { encodeBody } from '../hub/frames.ts'
 import type { HubStream } from '../hub/stream.ts'
-import { cacheControl, etag, matchesETag } from '../protocol/caching.ts'
+import { cacheControl, cacheHeaders, etag, matchesETag } from '../protocol/caching.ts'
+import type { Audience } from '../protocol/caching.ts'
 import {
   STREAM_CLOSED,
   STREAM_CURSOR,
   STREAM_EXPIRES_AT,
   STREAM_NEXT_OFFSET,
   STREAM_PUBLIC,
+  STREAM_READER_KEY,
   STREAM_TTL,
   STREAM_UP_TO_DATE,
 } from '../protocol/headers.ts'
@@ -32,10 +34,15 @@ export type Asked = {
   readonly ifNoneMatch: string | undefined
   /** In ms. */
   readonly now: number
+  /** Whose caches may answer with it. */
+  readonly audience: Audience
 }
 
-/** Renders the metadata of a stream (PROTOCOL §5.5). */
-export function renderMetadata(view: StreamView): Rendered {
+/**
+ * Renders the metadata of a stream (PROTOCOL §5.5). The reader key is for those who may read it:
+ * a URL that has it may be kept by shared caches.
+ */
+export function renderMetadata(view: StreamView, readerKey?: string): Rendered {
   const headers: Record<string, string> = {
     'content-type': view.contentType,
     'cache-control': cacheControl('uncached'),
@@ -45,6 +52,7 @@ export function renderMetadata(view: StreamView): Rendered {
   if (view.expiry.kind === 'at') headers[STREAM_EXPIRES_AT] = view.expiry.text
   if (view.closed) headers[STREAM_CLOSED] = 'true'
   if (view.isPublic) headers[STREAM_PUBLIC] = 'true'
+  if (readerKey !== undefined) headers[STREAM_READER_KEY] = readerKey
   return { status: 200, headers }
 }
 
@@ -56,7 +64,7 @@ export function renderChunk(result: ReadResult, asked: Asked): Rendered {
   const kind = now ? 'now' : upToDate ? 'tail' : 'chunk'
   const headers: Record<string, string> = {
     'content-type': view.contentType,
-    'cache-control': cacheControl(kind, remaining(view.expiresAt, asked.now)),
+    ...cacheHeaders(kind, remaining(view.expiresAt, asked.now), asked.audience),
     ...progress(view, next, upToDate, closed),
   }
   const tag = rangeTag(view, from, next, closed)
@@ -77,7 +85,7 @@ export function renderLongPoll(result: LongPollResult, asked: Asked): Rendered {
   const now = asked.read.offset.kind === 'now'
   const kind = now || asked.read.cursor === undefined ? 'long_poll_unkeyed' : 'long_poll'
   headers['content-type'] = stream.contentType
-  headers['cache-control'] = cacheControl(kind, remainingOf(stream, asked.now))
+  Object.assign(headers, cacheHeaders(kind, remainingOf(stream, asked.now), asked.audience))
   const tag = rangeTag(stream, from, next, closed)
   return revalidated(headers, now ? undefined : tag, asked.ifNoneMatch, () => body)
 }

@@ -2,7 +2,7 @@
  * What caches may do with a response (PROTOCOL §10).
  *
  * One rule decides every class: a response may be publicly cacheable only if the same URL can
- * never legitimately answer differently.
+ * never legitimately answer differently, nor be refused to whoever has it.
  */
 import type { Offset } from './offset.ts'
 
@@ -32,6 +32,12 @@ export type CacheKind =
   /** `HEAD`, `PUT`, `POST`, `DELETE`, and every error. */
   | 'uncached'
 
+/**
+ * Whose caches may answer with a response: `shared` ones only if whoever has the URL may read it,
+ * else `private` ones, of the one client.
+ */
+export type Audience = 'shared' | 'private'
+
 const CHUNK_MAX_AGE_S = 60
 const CHUNK_STALE_S = 300
 /** One cursor interval (PROTOCOL §10.1). */
@@ -55,20 +61,31 @@ export function matchesETag(ifNoneMatch: string | undefined, etag: string): bool
   return false
 }
 
+/** What decides between a client's answers in its own cache: it may be somebody else by then. */
+const PRIVATE_VARY = 'Authorization, Cookie'
+
 /**
  * Writes `Cache-Control`. `remainingMs` is the time the stream has left, if it expires: no cache
  * may answer for a stream that is gone.
+ *
+ * Without an audience it is the private one. Only what may be stored depends on it.
  */
-export function cacheControl(kind: CacheKind, remainingMs?: number): string {
+export function cacheControl(
+  kind: CacheKind,
+  remainingMs?: number,
+  audience: Audience = 'private',
+): string {
+  const isShared = audience === 'shared'
   switch (kind) {
     case 'chunk':
-      return remainingMs === undefined
+      // A private cache that answers with what is stale would not ask if it still may.
+      return isShared && remainingMs === undefined
         ? `public, max-age=${CHUNK_MAX_AGE_S}, stale-while-revalidate=${CHUNK_STALE_S}`
-        : publicFor(CHUNK_MAX_AGE_S, remainingMs)
+        : storedFor(CHUNK_MAX_AGE_S, audience, remainingMs)
     case 'long_poll':
-      return publicFor(LONG_POLL_MAX_AGE_S, remainingMs)
+      return storedFor(LONG_POLL_MAX_AGE_S, audience, remainingMs)
     case 'tail':
-      return 'no-cache'
+      return isShared ? 'no-cache' : 'private, no-cache'
     case 'sse':
       return 'no-cache, no-store, no-transform'
     case 'now':
@@ -79,7 +96,23 @@ export function cacheControl(kind: CacheKind, remainingMs?: number): string {
   }
 }
 
-function publicFor(maxAgeS: number, remainingMs = Infinity): string {
+/**
+ * `Cache-Control` in a set of headers, with `Vary` where a private cache may store the response
+ * (RFC 9110 §12.5.5). Whoever adds a `Vary` of his own must keep this one.
+ */
+export function cacheHeaders(
+  kind: CacheKind,
+  remainingMs: number | undefined,
+  audience: Audience,
+): Record<string, string> {
+  const control = cacheControl(kind, remainingMs, audience)
+  return control.startsWith('private')
+    ? { 'cache-control': control, vary: PRIVATE_VARY }
+    : { 'cache-control': control }
+}
+
+function storedFor(maxAgeS: number, audience: Audience, remainingMs = Infinity): string {
   const seconds = Math.min(maxAgeS, Math.floor(remainingMs / 1000))
-  return seconds > 0 ? `public, max-age=${seconds}` : 'no-store'
+  if (seconds <= 0) return 'no-store'
+  return `${audience === 'shared' ? 'public' : 'private'}, max-age=${seconds}`
 }

@@ -162,7 +162,7 @@ describe('a fork', () => {
   })
 })
 
-test('A page of another origin may send the flag, and see it', async () => {
+test('A page of another origin may send the flag, and see it and the reader key', async () => {
   const gateway = await startGateway({
     log: await openEmbeddedLog({ location: { kind: 'memory' } }),
   })
@@ -173,4 +173,5 @@ test('A page of another origin may send the flag, and see it', async () => {
   })
   expect(headers['access-control-allow-headers']).toContain('Stream-Public')
   expect(headers['access-control-expose-headers']).toContain('Stream-Public')
+  expect(headers['access-control-expose-headers']).toContain('Stream-Reader-Key')
 })

@@ -112,7 +112,9 @@ export class FastLane {
       line.write(204, true)
       return
     }
-    const { head, body, status } = this.#polls.of(result, get, clock.now(), drain.begun)
+    const { read, ifNoneMatch } = get
+    const asked = { read, ifNoneMatch, now: clock.now(), audience: 'shared' } as const
+    const { head, body, status } = this.#polls.of(result, asked, drain.begun)
     connection.answer(head, body)
     line.write(status)
   }

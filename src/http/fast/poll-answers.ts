@@ -1,15 +1,14 @@
 /** Answers to long-polls as bytes, prepared once for all who wait at one position. */
 import type { LongPollResult } from '../long-poll.ts'
 import { renderLongPoll } from '../render.ts'
-import type { LiveGet } from './live-get.ts'
+import type { Asked } from '../render.ts'
 import type { ResponseHeads, Whole } from './response.ts'
 
 export type PollAnswer = Whole & { readonly status: number }
 
 type Prepared = {
   readonly result: LongPollResult
-  readonly get: LiveGet
-  readonly second: number
+  readonly asked: Asked
   readonly answer: PollAnswer
 }
 
@@ -21,20 +20,18 @@ export class PollAnswers {
     this.#heads = heads
   }
 
-  /** The answer at a time, in ms since 1970; `isLast` on its connection. */
-  of(result: LongPollResult, get: LiveGet, now: number, isLast: boolean): PollAnswer {
-    const second = Math.floor(now / 1000)
+  /** The answer to what was asked; `isLast` on its connection. */
+  of(result: LongPollResult, asked: Asked, isLast: boolean): PollAnswer {
     const latest = this.#latest
     const isKnown =
-      latest?.second === second && sameResult(latest.result, result) && sameAsked(latest.get, get)
+      latest !== undefined && sameResult(latest.result, result) && sameAsked(latest.asked, asked)
     if (isKnown && !isLast) return latest.answer
-    const { read, ifNoneMatch } = get
-    const rendered = renderLongPoll(result, { read, ifNoneMatch, now })
+    const rendered = renderLongPoll(result, asked)
     const answer = { ...this.#heads.whole(rendered, isLast), status: rendered.status }
     // What may be cached of a stream that ends is not the same for a second; a body that stands
     // by itself is shared anyway.
     const isShared = !isLast && result.stream.endsAt === undefined && answer.body === undefined
-    if (isShared) this.#latest = { result, get, second, answer }
+    if (isShared) this.#latest = { result, asked, answer }
     return answer
   }
 }
@@ -51,10 +48,11 @@ function sameResult(one: LongPollResult, other: LongPollResult): boolean {
   )
 }
 
-/** Whether two requests differ in nothing that shows in their answers. */
-function sameAsked(one: LiveGet, other: LiveGet): boolean {
-  if (one === other) return true
+/** Whether two requests differ in nothing that shows in their answers, which say the second. */
+function sameAsked(one: Asked, other: Asked): boolean {
   return (
+    Math.floor(one.now / 1000) === Math.floor(other.now / 1000) &&
+    one.audience === other.audience &&
     one.ifNoneMatch === other.ifNoneMatch &&
     one.read.offset.kind === other.read.offset.kind &&
     (one.read.cursor === undefined) === (other.read.cursor === undefined)

@@ -29,14 +29,15 @@ export const readRoutes: FastifyPluginCallback<Options> = (app, options, done) =
     const name = streamNameOf(request)
     const read = parseRead(request.query, request.headers)
     const ifNoneMatch = request.headers['if-none-match']
+    const asked = { read, ifNoneMatch, audience: 'shared' } as const
     switch (read.mode) {
       case 'catch-up': {
         const result = await streams.read(name, read.offset)
-        return send(reply, renderChunk(result, { read, ifNoneMatch, now: clock.now() }))
+        return send(reply, renderChunk(result, { ...asked, now: clock.now() }))
       }
       case 'long-poll': {
         const result = await live.longPoll(name, read, peerOf(reply))
-        return send(reply, renderLongPoll(result, { read, ifNoneMatch, now: clock.now() }))
+        return send(reply, renderLongPoll(result, { ...asked, now: clock.now() }))
       }
       case 'sse': {
         const place = await live.attach(name, read.offset)

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import type { LiveGet } from '../../../../src/http/fast/live-get.ts'
 import { PollAnswers } from '../../../../src/http/fast/poll-answers.ts'
 import { ResponseHeads } from '../../../../src/http/fast/response.ts'
 import type { LongPollResult } from '../../../../src/http/long-poll.ts'
+import type { Asked } from '../../../../src/http/render.ts'
 import { ManualClock } from '../../../support/manual-clock.ts'
 import { STREAM } from '../../hub/fakes.ts'
 
@@ -15,22 +15,21 @@ const RESULT: LongPollResult = {
   body: Buffer.from('body'),
   cursor: 5,
 }
-const GET: LiveGet = {
-  path: '/v1/stream/s',
-  name: 's',
+const ASKED: Omit<Asked, 'now'> = {
   read: {
     mode: 'long-poll',
     offset: { kind: 'position', position: { depth: 0, seqNum: 10 } },
     cursor: 4,
   },
   ifNoneMatch: undefined,
+  audience: 'shared',
 }
 
 function answers() {
   const clock = new ManualClock()
   const polls = new PollAnswers(new ResponseHeads(clock, 5000))
-  const of = (result: Partial<LongPollResult> = {}, get: Partial<LiveGet> = {}, isLast = false) =>
-    polls.of({ ...RESULT, ...result }, { ...GET, ...get }, clock.now(), isLast)
+  const of = (result: Partial<LongPollResult> = {}, asked: Partial<Asked> = {}, isLast = false) =>
+    polls.of({ ...RESULT, ...result }, { ...ASKED, now: clock.now(), ...asked }, isLast)
   return { clock, of }
 }
 
@@ -40,10 +39,10 @@ describe('PollAnswers', () => {
     const first = of()
     expect(first.status).toBe(200)
     expect(of().head).toBe(first.head)
-    expect(of({}, { read: { ...GET.read, cursor: 3 } }).head).toBe(first.head)
+    expect(of({}, { read: { ...ASKED.read, cursor: 3 } }).head).toBe(first.head)
   })
 
-  test.each<[string, Partial<LongPollResult>, Partial<LiveGet>]>([
+  test.each<[string, Partial<LongPollResult>, Partial<Asked>]>([
     ['another body', { body: Buffer.from('other') }, {}],
     ['no body', { body: undefined }, {}],
     ['another end', { next: 13 }, {}],
@@ -53,15 +52,25 @@ describe('PollAnswers', () => {
     ['the end of the stream', { closed: true, cursor: undefined }, {}],
     ['another stream', { stream: { ...STREAM, contentType: 'text/csv' } }, {}],
     ['a tag', {}, { ifNoneMatch: '"x"' }],
-    ['no cursor asked with', {}, { read: { ...GET.read, cursor: undefined } }],
-    ['a read from now', {}, { read: { ...GET.read, offset: { kind: 'now' } } }],
-  ])('are made anew for %s', (_name, result, get) => {
-    const fresh = answers().of(result, get)
+    ['one whose answer is its own', {}, { audience: 'private' }],
+    ['no cursor asked with', {}, { read: { ...ASKED.read, cursor: undefined } }],
+    ['a read from now', {}, { read: { ...ASKED.read, offset: { kind: 'now' } } }],
+  ])('are made anew for %s', (_name, result, asked) => {
+    const fresh = answers().of(result, asked)
     const { of } = answers()
     const first = of()
-    const other = of(result, get)
+    const other = of(result, asked)
     expect(other.head.toString()).toBe(fresh.head.toString())
     expect(other.head).not.toBe(first.head)
+  })
+
+  test('are never those of another audience, whoever came first', () => {
+    const { of } = answers()
+    const shown = (audience: Asked['audience']) => of({}, { audience }).head.toString()
+    for (const audience of ['private', 'shared', 'private', 'private', 'shared'] as const) {
+      expect(shown(audience)).toContain(audience === 'shared' ? ': public,' : ': private,')
+      expect(/^vary: Authorization, Cookie\r$/m.test(shown(audience))).toBe(audience === 'private')
+    }
   })
 
   test('have a large body beside their head, as it is', () => {
