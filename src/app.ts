@@ -9,6 +9,7 @@ import type { Config } from './config.ts'
 import { GatewayError } from './errors.ts'
 import { Admission } from './http/admission.ts'
 import { ByteBudget } from './http/byte-budget.ts'
+import { Cors } from './http/cors.ts'
 import type { DisconnectReason } from './http/event-sink.ts'
 import { FastLane } from './http/fast/lane.ts'
 import type { FastLaneOptions } from './http/fast/lane.ts'
@@ -71,7 +72,8 @@ export type Gateway = {
 export async function buildGateway(config: Config, dependencies: Dependencies): Promise<Gateway> {
   const { clock = systemClock, observer } = dependencies
   const log = observer?.log ? observed(dependencies.log, observer.log) : dependencies.log
-  const app = createServer(config, clock)
+  const cors = new Cors(config.cors)
+  const app = createServer(config, clock, cors)
   const parts = { log, clock, gatewayId: randomBytes(9).toString('base64url') }
   const subscriptions =
     config.SUBSCRIPTIONS === 'on'
@@ -91,10 +93,10 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
   })
   const drain = new Drain()
   registerRequestLog(app)
-  await registerBrowser(app)
+  await registerBrowser(app, cors)
   registerDrain(app, drain)
   const admission = admit(config, app, clock)
-  registerErrors(app, clock)
+  registerErrors(app, clock, cors)
   await app.register(opsRoutes, { ping: (signal) => log.ping(signal), drain })
   await app.register(writeRoutes, { streams })
   await app.register(readRoutes, { streams, live, clock })
@@ -104,7 +106,7 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
     await app.register(subscriptionRoutes, { subscriptions: service, work, publicUrl })
     subscriptions.start()
   }
-  const onLane = { live, clock, drain, admission }
+  const onLane = { live, clock, drain, admission, cors }
   const lane = config.FAST_LANE === 'on' ? openFastLane(app, onLane) : undefined
   // After the lane, which has a connection come twice when it gives it to Node.
   admission.watch(app.server)
@@ -125,7 +127,7 @@ const CONNECTIONS_CHECK_MS = 5000
 /** A connection may wait for its next request longer than the 60 s that most proxies keep theirs. */
 const KEEP_ALIVE_MS = 72_000
 
-function createServer(config: Config, clock: Clock): FastifyInstance {
+function createServer(config: Config, clock: Clock, cors: Cors): FastifyInstance {
   const pace = new Pace({
     clock,
     timeoutMs: config.REQUEST_TIMEOUT_MS,
@@ -145,8 +147,8 @@ function createServer(config: Config, clock: Clock): FastifyInstance {
     return503OnClosing: false,
     // Every byte of a name may be escaped.
     routerOptions: { maxParamLength: MAX_STREAM_NAME_BYTES * 3 },
-    frameworkErrors: onFrameworkError,
-    clientErrorHandler: onClientError,
+    frameworkErrors: onFrameworkError(cors),
+    clientErrorHandler: onClientError(cors),
   })
   registerBodies(app, { budget: new ByteBudget(config.MAX_BUFFERED_APPEND_BYTES), pace })
   return app
@@ -262,7 +264,7 @@ function createHubs(
 
 function openFastLane(
   app: FastifyInstance,
-  parts: Pick<FastLaneOptions, 'live' | 'clock' | 'drain' | 'admission'>,
+  parts: Pick<FastLaneOptions, 'live' | 'clock' | 'drain' | 'admission' | 'cors'>,
 ): FastLane {
   const lane = new FastLane({ ...parts, server: app.server, lines: new LiveLines(app.log) })
   // When Node closes those it has; `onClose` would wait for the server, and that for them.

@@ -5,6 +5,8 @@
  */
 import { isIPv4 } from 'node:net'
 import { z } from 'zod'
+import { corsVariables, impossibleCors, originPolicy } from './config-cors.ts'
+import type { OriginPolicy } from './protocol/origins.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -118,6 +120,9 @@ const variables = z.object({
   ALLOW_LOCAL_WEBHOOKS: z.enum(['true', 'false'], 'must be true or false').default('false'),
   PUBLIC_URL: z.string().transform(endpoint).transform(withoutSlash).optional(),
 
+  // Pages of other origins.
+  ...corsVariables,
+
   // HTTP and S2.
   /** At some 10 KiB for each: 200 MiB. */
   MAX_CONNECTIONS: integer(20_000, 1, 10_000_000),
@@ -152,7 +157,10 @@ export type LogConfig =
       readonly basin: string
     }
 
-export type Config = Readonly<Variables> & { readonly log: LogConfig }
+export type Config = Readonly<Variables> & {
+  readonly log: LogConfig
+  readonly cors: OriginPolicy
+}
 
 /** The configuration is wrong or missing something. `message` names every problem, one a line. */
 export class ConfigError extends Error {
@@ -178,7 +186,8 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
   const malformed = parsed.error?.issues.map(({ path, message }) => `${path.join('.')} ${message}`)
   const problems = [...(malformed ?? []), ...missing(given), ...impossible(parsed.data)]
   if (!parsed.success || problems.length > 0) throw new ConfigError(problems)
-  return Object.freeze({ ...parsed.data, log: logConfig(parsed.data) })
+  const { data } = parsed
+  return Object.freeze({ ...data, log: logConfig(data), cors: originPolicy(data) })
 }
 
 /** The names, for the test that compares them with the README. */
@@ -213,6 +222,7 @@ function* impossible(config: Variables | undefined): Generator<string> {
   if (config !== undefined && usesS2(config) && config.APPEND_LOCK_MS < config.S2_TIMEOUT_MS) {
     yield 'APPEND_LOCK_MS must be at least S2_TIMEOUT_MS: one attempt may take as long'
   }
+  if (config !== undefined) yield* impossibleCors(config)
 }
 
 function logConfig(config: Variables): LogConfig {

@@ -10,7 +10,7 @@ export const STREAM_ROUTE = '/v1/stream/*'
 const ORIGIN = /^https?:\/\/[^/?#]*/i
 
 /** The path of the request as sent, not decoded. */
-export function pathOf({ url }: FastifyRequest): string {
+export function pathOf({ url }: Pick<FastifyRequest, 'url'>): string {
   const target = url.startsWith('/') ? url : url.replace(ORIGIN, '')
   const query = target.indexOf('?')
   return query === -1 ? target : target.slice(0, query)
@@ -28,6 +28,24 @@ export function streamNameOf(request: FastifyRequest): string {
   // No part of a request target. The router would cut it off: it saw another path than we do.
   if (path.includes('#')) throw new RequestError('invalid_path', 'a request has no fragment')
   return parseStreamPath(path.slice(STREAM_PREFIX.length))
+}
+
+/** Where the first segment of a name ends: names are split when they are decoded. */
+const SEGMENT_END = /\/|%2f/i
+
+/**
+ * The first segment of the name of the stream at a path that is as sent, also if the rest is no
+ * name; undefined for other paths.
+ */
+export function projectOf(path: string): string | undefined {
+  if (!path.startsWith(STREAM_PREFIX)) return undefined
+  const [segment = ''] = path.slice(STREAM_PREFIX.length).split(SEGMENT_END, 1)
+  try {
+    return decodeURIComponent(segment)
+  } catch {
+    // Malformed: no project has such a name.
+    return undefined
+  }
 }
 
 /**

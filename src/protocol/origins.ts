@@ -30,7 +30,7 @@ export type OriginPolicy = {
   readonly origins: Origins
   /** By the first segments of stream names. They stand in place of the former. */
   readonly projects: ReadonlyMap<string, Origins>
-  /** Whether pages may have their cookies sent along. */
+  /** Whether pages may read what they ask for with cookies. */
   readonly credentials: boolean
 }
 

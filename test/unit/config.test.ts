@@ -100,6 +100,46 @@ describe('loadConfig', () => {
     ['an open address without a word on access', { HOST: '0.0.0.0' }, /AUTH must be set/],
     ['a kind of access that does not exist', { AUTH: 'jwt' }, /AUTH must be none/],
     [
+      'an origin with a path',
+      { CORS_ORIGINS: 'https://a.example, https://b.example/' },
+      /CORS_ORIGINS must be \* or origins like .*: origin 2 has a path/,
+    ],
+    [
+      'a regular expression for an origin',
+      { CORS_ORIGINS: '^https://.*\\.a\\.example$' },
+      /CORS_ORIGINS must be .*: origin 1 has characters of a regular expression/,
+    ],
+    [
+      'a project without origins',
+      { CORS_PROJECT_ORIGINS: 'acme=' },
+      /CORS_PROJECT_ORIGINS must be like .*: project 1: there is no origin/,
+    ],
+    ['a word on credentials that is none', { CORS_CREDENTIALS: 'yes' }, /must be true or false/],
+    ['credentials for all the world', { CORS_CREDENTIALS: 'true' }, /needs exact origins/],
+    [
+      'credentials for subdomains',
+      { CORS_CREDENTIALS: 'true', CORS_ORIGINS: 'https://a.example https://*.a.example' },
+      /needs exact origins/,
+    ],
+    [
+      'credentials where a project is for all the world',
+      {
+        CORS_CREDENTIALS: 'true',
+        CORS_ORIGINS: 'https://a.example',
+        CORS_PROJECT_ORIGINS: 'acme=https://b.example; open=*',
+      },
+      /needs exact origins/,
+    ],
+    [
+      'credentials where a project is for subdomains',
+      {
+        CORS_CREDENTIALS: 'true',
+        CORS_ORIGINS: 'https://a.example',
+        CORS_PROJECT_ORIGINS: 'acme=https://*.b.example',
+      },
+      /needs exact origins/,
+    ],
+    [
       'a log level that does not exist',
       { LOG_LEVEL: 'loud' },
       /LOG_LEVEL must be one of fatal, error/,
@@ -146,6 +186,16 @@ describe('loadConfig', () => {
     'https://host#f',
   ])('refuses the public URL %s', (PUBLIC_URL) => {
     expect(problemsOf({ PUBLIC_URL })).toEqual([expect.stringMatching(/PUBLIC_URL must be/)])
+  })
+
+  test('has pages of all origins read, and none with cookies, unless it is told', () => {
+    const all = { origins: { kind: 'any' }, credentials: false }
+    expect(loadConfig({}).cors).toMatchObject({ ...all, projects: new Map() })
+    const CORS_ORIGINS = 'https://a.example'
+    expect(loadConfig({ CORS_ORIGINS, CORS_CREDENTIALS: 'true' }).cors).toMatchObject({
+      origins: { kind: 'listed', exact: new Set([CORS_ORIGINS]) },
+      credentials: true,
+    })
   })
 
   test.each(['127.0.0.1', '127.9.9.9', '::1', 'localhost'])('takes %s for loopback', (HOST) => {

@@ -6,6 +6,7 @@ import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock } from '../../clock.ts'
 import type { Admission } from '../admission.ts'
+import type { Cors } from '../cors.ts'
 import { eventHeaders } from '../live.ts'
 import type { LiveReads } from '../live.ts'
 import type { Drain } from '../plugins/drain.ts'
@@ -25,6 +26,7 @@ export type FastLaneOptions = {
   readonly clock: Clock
   readonly drain: Drain
   readonly admission: Admission
+  readonly cors: Cors
   readonly lines: LiveLines
 }
 
@@ -39,12 +41,13 @@ export class FastLane {
   readonly #connections: Connections
   readonly #heads: ResponseHeads
   readonly #polls: PollAnswers
-  readonly #gets = new LiveGets()
+  readonly #gets: LiveGets
 
   /** Takes the place of what the server would do with a new connection. */
   constructor(options: FastLaneOptions) {
     const { server, clock, drain, admission } = options
     this.#options = options
+    this.#gets = new LiveGets(options.cors)
     this.#heads = new ResponseHeads(clock, server.keepAliveTimeout)
     this.#polls = new PollAnswers(this.#heads)
     const listeners = server.listeners('connection')
@@ -94,11 +97,11 @@ export class FastLane {
     })
   }
 
-  async #events({ path, name, read }: LiveGet, connection: Connection): Promise<void> {
+  async #events({ path, name, read, common }: LiveGet, connection: Connection): Promise<void> {
     const { live, lines } = this.#options
     const place = await live.attach(name, read.offset)
     if (connection.isGone) return
-    const head = this.#heads.chunked(eventHeaders(place.hub.stream))
+    const head = this.#heads.chunked(eventHeaders(place.hub.stream), common)
     connection.begin(head, lines.begin(path, 'sse'))
     live.open({ place, cursor: read.cursor, sink: connection })
     connection.flush()
@@ -112,8 +115,8 @@ export class FastLane {
       line.write(204, true)
       return
     }
-    const { read, ifNoneMatch } = get
-    const asked = { read, ifNoneMatch, now: clock.now(), audience: 'shared' } as const
+    const { read, ifNoneMatch, common } = get
+    const asked = { read, ifNoneMatch, common, now: clock.now(), audience: 'shared' } as const
     const { head, body, status } = this.#polls.of(result, asked, drain.begun)
     connection.answer(head, body)
     line.write(status)

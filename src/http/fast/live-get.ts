@@ -2,6 +2,8 @@
 import { parseStreamPath } from '../../protocol/path.ts'
 import { parseRead } from '../../protocol/requests.ts'
 import type { ReadRequest } from '../../protocol/requests.ts'
+import type { Cors } from '../cors.ts'
+import type { Headers } from '../render.ts'
 import { STREAM_PREFIX } from '../stream-url.ts'
 import { MAX_HEAD_BYTES, readPlainGet } from './head.ts'
 
@@ -12,6 +14,8 @@ export type LiveGet = {
   readonly name: string
   readonly read: ReadRequest
   readonly ifNoneMatch: string | undefined
+  /** What its answer carries, whatever it is. */
+  readonly common: Headers
 }
 
 /** Heads that are remembered; those who poll one stream send but a few at a time. */
@@ -22,6 +26,11 @@ const SECRET = /\r\n(?:authorization|cookie):/i
 
 export class LiveGets {
   readonly #known = new Map<string, LiveGet>()
+  readonly #cors: Cors
+
+  constructor(cors: Cors) {
+    this.#cors = cors
+  }
 
   /** The live read in what a connection sent at once; undefined if it is not for the fast lane. */
   read(bytes: Buffer): LiveGet | undefined {
@@ -29,7 +38,7 @@ export class LiveGets {
     const head = bytes.toString('latin1')
     const known = this.#known.get(head)
     if (known !== undefined) return known
-    const get = parse(bytes)
+    const get = parse(bytes, this.#cors)
     if (get === undefined || SECRET.test(head)) return get
     if (this.#known.size === MAX_KNOWN) this.#known.clear()
     this.#known.set(head, get)
@@ -37,14 +46,15 @@ export class LiveGets {
   }
 }
 
-function parse(bytes: Buffer): LiveGet | undefined {
+function parse(bytes: Buffer, cors: Cors): LiveGet | undefined {
   const plain = readPlainGet(bytes)
   if (plain === undefined) return undefined
   const { path, query, headers } = plain
   try {
     const name = parseStreamPath(path.slice(STREAM_PREFIX.length))
     const read = parseRead(query, headers)
-    return { path, name, read, ifNoneMatch: headers['if-none-match'] }
+    const common = cors.headersFor(path, headers['origin'])
+    return { path, name, read, ifNoneMatch: headers['if-none-match'], common }
   } catch {
     // What is refused is refused in one place, which is not here.
     return undefined

@@ -4,7 +4,7 @@
  */
 import { STATUS_CODES, validateHeaderValue } from 'node:http'
 import type { Clock } from '../../clock.ts'
-import { BROWSER_HEADERS } from '../plugins/browser.ts'
+import { withCommon } from '../cors.ts'
 import type { Headers, Rendered } from '../render.ts'
 
 /** Bodies up to this are copied behind their heads: one write of one buffer is the quickest. */
@@ -18,32 +18,37 @@ export class ResponseHeads {
   readonly #keepAlive: string
   #second = NaN
   #date = ''
-  /** Those of this second: readers come together. */
-  #chunked = new WeakMap<Headers, Buffer>()
+  /** Those of this second, by what is common and their own: readers come together. */
+  #chunked = new WeakMap<Headers, WeakMap<Headers, Buffer>>()
 
   constructor(clock: Clock, keepAliveMs: number) {
     this.#clock = clock
     this.#keepAlive = `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(keepAliveMs / 1000)}\r\n`
   }
 
-  /** The head of a response that comes in chunks; the same headers should be the same object. */
-  chunked(headers: Headers): Buffer {
+  /**
+   * The head of a response that comes in chunks. The same headers should be the same objects,
+   * those `common` to all answers to a request and those of its `own`.
+   */
+  chunked(own: Headers, common: Headers): Buffer {
     this.#tick()
-    const known = this.#chunked.get(headers)
-    if (known !== undefined) return known
-    const all = { ...BROWSER_HEADERS, ...headers }
-    const head = this.#head(200, all, 'Transfer-Encoding: chunked\r\n')
-    this.#chunked.set(headers, head)
+    const known = this.#chunked.get(common)
+    const same = known?.get(own)
+    if (same !== undefined) return same
+    const head = this.#head(200, withCommon(common, own), 'Transfer-Encoding: chunked\r\n')
+    if (known === undefined) this.#chunked.set(common, new WeakMap([[own, head]]))
+    else known.set(own, head)
     return head
   }
 
   /** A whole response; `isLast` on its connection. A small body is in one piece with its head. */
-  whole({ status, headers, body }: Rendered, isLast = false): Whole {
+  whole({ status, headers, body }: Rendered, common: Headers, isLast = false): Whole {
+    const all = withCommon(common, headers)
     if (body === undefined || status === 204 || status === 304) {
-      return { head: this.#head(status, { ...BROWSER_HEADERS, ...headers }, '', isLast) }
+      return { head: this.#head(status, all, '', isLast) }
     }
     const framing = `content-length: ${body.length}\r\n`
-    const head = this.#head(status, { ...BROWSER_HEADERS, ...headers }, framing, isLast)
+    const head = this.#head(status, all, framing, isLast)
     if (body.length > MAX_JOINED_BYTES) return { head, body }
     return { head: Buffer.concat([head, body]) }
   }

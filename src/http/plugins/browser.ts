@@ -1,96 +1,73 @@
 /** What browsers need: CORS, and the security headers of PROTOCOL §12.7. */
-import cors from '@fastify/cors'
-import type { FastifyInstance } from 'fastify'
-import {
-  PRODUCER_EPOCH,
-  PRODUCER_EXPECTED_SEQ,
-  PRODUCER_ID,
-  PRODUCER_RECEIVED_SEQ,
-  PRODUCER_SEQ,
-  STREAM_CLOSED,
-  STREAM_CURSOR,
-  STREAM_EARLIEST_OFFSET,
-  STREAM_EXPIRES_AT,
-  STREAM_NEXT_OFFSET,
-  STREAM_PUBLIC,
-  STREAM_READER_KEY,
-  STREAM_SEQ,
-  STREAM_SSE_DATA_ENCODING,
-  STREAM_TTL,
-  STREAM_UP_TO_DATE,
-} from '../../protocol/headers.ts'
+import fastifyCors from '@fastify/cors'
+import type { FastifyCorsOptions } from '@fastify/cors'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { ALLOWED_HEADERS, EXPOSED_HEADERS, isReadable, joinVary } from '../cors.ts'
+import type { Cors } from '../cors.ts'
+import type { Headers } from '../render.ts'
 import { STREAM_PREFIX, pathOf } from '../stream-url.ts'
 
 export const STREAM_METHODS = 'GET, HEAD, PUT, POST, DELETE, OPTIONS'
 
-const ALLOWED = [
-  'Authorization',
-  'Cache-Control',
-  'Content-Type',
-  'If-None-Match',
-  'Last-Event-ID',
-  STREAM_CLOSED,
-  STREAM_EXPIRES_AT,
-  STREAM_PUBLIC,
-  STREAM_SEQ,
-  STREAM_TTL,
-  PRODUCER_ID,
-  PRODUCER_EPOCH,
-  PRODUCER_SEQ,
-]
-const EXPOSED = [
-  'ETag',
-  'Location',
-  'Retry-After',
-  STREAM_NEXT_OFFSET,
-  STREAM_CURSOR,
-  STREAM_UP_TO_DATE,
-  STREAM_CLOSED,
-  STREAM_TTL,
-  STREAM_EXPIRES_AT,
-  STREAM_PUBLIC,
-  STREAM_READER_KEY,
-  STREAM_SSE_DATA_ENCODING,
-  PRODUCER_EPOCH,
-  PRODUCER_SEQ,
-  PRODUCER_EXPECTED_SEQ,
-  PRODUCER_RECEIVED_SEQ,
-  STREAM_EARLIEST_OFFSET,
-]
 /** Browsers keep a preflight for at most two hours, some for less. */
 const PREFLIGHT_MAX_AGE_S = 7200
 
-const EXPOSED_HEADERS = EXPOSED.join(', ')
-
-/** What every response carries, also those that are given before any hook could run. */
-export const BROWSER_HEADERS: Readonly<Record<string, string>> = {
-  'x-content-type-options': 'nosniff',
-  'cross-origin-resource-policy': 'cross-origin',
-  // Whatever answers without a class of its own must not be stored.
-  'cache-control': 'no-store',
-  'access-control-allow-origin': '*',
-  'access-control-expose-headers': EXPOSED_HEADERS,
-}
-
-export async function registerBrowser(app: FastifyInstance): Promise<void> {
+export async function registerBrowser(app: FastifyInstance, cors: Cors): Promise<void> {
   app.addHook('onRequest', (request, reply, done) => {
-    void reply.headers(BROWSER_HEADERS)
+    void reply.headers(commonHeaders(cors, request))
     if (request.method === 'OPTIONS' && pathOf(request).startsWith(STREAM_PREFIX)) {
       void reply.header('allow', STREAM_METHODS)
     }
     done()
   })
-  // In a scope of its own, with no route but that for OPTIONS: what it would do for each other
-  // request are the headers above.
-  await app.register(async (preflights) => {
-    await preflights.register(cors, {
-      origin: '*',
-      methods: ['GET', 'HEAD', 'PUT', 'POST', 'DELETE'],
-      allowedHeaders: ALLOWED,
-      exposedHeaders: EXPOSED_HEADERS,
-      maxAge: PREFLIGHT_MAX_AGE_S,
-      // An OPTIONS that is no preflight is a question too, and not an error.
-      strictPreflight: false,
-    })
+  if (cors.forAll === undefined) keepVary(app, cors)
+  await app.register((scope) => answerPreflights(scope, cors))
+}
+
+/** Routes set a `Vary` of their own in place of the one that they have. */
+function keepVary(app: FastifyInstance, cors: Cors): void {
+  app.addHook('onSend', (request, reply, _payload, done) => {
+    const { vary } = commonHeaders(cors, request)
+    if (vary !== undefined) {
+      void reply.header('vary', joinVary(String(reply.getHeader('vary') ?? vary), vary))
+    }
+    done()
   })
+}
+
+/** What the answer to a request carries, whatever it is. */
+export function commonHeaders(cors: Cors, request: FastifyRequest): Headers {
+  return cors.forAll ?? cors.headersFor(pathOf(request), request.headers.origin)
+}
+
+/**
+ * In a scope of its own, with no route but that for OPTIONS: what the plugin would do for each
+ * other request are the headers above.
+ */
+async function answerPreflights(scope: FastifyInstance, cors: Cors): Promise<void> {
+  if (cors.forAll !== undefined) {
+    await scope.register(fastifyCors, preflightFor(cors.forAll))
+    return
+  }
+  // Left alone the plugin calls OPTIONS a method that is not there. A browser misses the headers.
+  scope.addHook('onRequest', (request, reply, done) => {
+    if (isReadable(commonHeaders(cors, request))) done()
+    else void reply.code(204).header('content-length', '0').send()
+  })
+  await scope.register(fastifyCors, {
+    delegator: (request, done) => done(null, preflightFor(commonHeaders(cors, request))),
+  })
+}
+
+function preflightFor(headers: Headers): FastifyCorsOptions {
+  return {
+    origin: headers['access-control-allow-origin'] ?? false,
+    credentials: 'access-control-allow-credentials' in headers,
+    methods: ['GET', 'HEAD', 'PUT', 'POST', 'DELETE'],
+    allowedHeaders: [...ALLOWED_HEADERS],
+    exposedHeaders: [...EXPOSED_HEADERS],
+    maxAge: PREFLIGHT_MAX_AGE_S,
+    // An OPTIONS that is no preflight is a question too, and not an error.
+    strictPreflight: false,
+  }
 }

@@ -1,14 +1,17 @@
 /** Every failure of a request, rendered in one place; and the ones that never became a request. */
-import type { ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Clock } from '../../clock.ts'
 import { GatewayError, RequestError } from '../../errors.ts'
 import type { ErrorCode } from '../../errors.ts'
+import { withCommon } from '../cors.ts'
+import type { Cors } from '../cors.ts'
 import { internalProblem, plainProblem, toProblem } from '../problem.ts'
 import type { Problem } from '../problem.ts'
+import type { Headers } from '../render.ts'
 import { STREAM_PREFIX, pathOf } from '../stream-url.ts'
-import { BROWSER_HEADERS, STREAM_METHODS } from './browser.ts'
+import { STREAM_METHODS, commonHeaders } from './browser.ts'
 import { logWhenOver, noteFailure } from './request-log.ts'
 
 /** The framework's own refusals, by its stable codes, in our words. */
@@ -24,7 +27,7 @@ type Connection = { end(text: string): unknown }
 const responses = new WeakMap<Connection, ServerResponse>()
 
 /** Renders errors as problem+json, and unknown routes and methods with them. */
-export function registerErrors(app: FastifyInstance, clock: Clock): void {
+export function registerErrors(app: FastifyInstance, clock: Clock, cors: Cors): void {
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const known = toGatewayError(error)
     if (known === undefined) request.log.error({ reqId: request.id, err: error }, 'request failed')
@@ -43,53 +46,60 @@ export function registerErrors(app: FastifyInstance, clock: Clock): void {
     responses.set(request.raw.socket, reply.raw)
     done()
   })
-  registerServerEvents(app)
+  registerServerEvents(app, cors)
 }
 
 /** What Node would answer, or drop, without asking us. */
-function registerServerEvents({ server }: FastifyInstance): void {
+function registerServerEvents({ server }: FastifyInstance, cors: Cors): void {
   // RFC 9110 §10.1.1: an expectation we do not know may be ignored.
   server.on('checkExpectation', (request, response) => server.emit('request', request, response))
   server.on('connect', (_request, socket) => {
     // Node has let go of it: nobody else hears of its errors, or ends it.
     socket.on('error', () => socket.destroy())
     socket.once('finish', () => socket.destroy())
-    refuse(socket, plainProblem('method_not_allowed', 'this is no proxy', 0))
+    refuse(socket, cors.forUnknown, plainProblem('method_not_allowed', 'this is no proxy', 0))
   })
 }
 
-/** What the router refuses before any route is found; no hook runs for it. */
+/** Answers what the router refuses before any route is found; no hook runs for it. */
 export function onFrameworkError(
-  error: FastifyError,
-  request: FastifyRequest,
-  reply: FastifyReply,
-): void {
-  logWhenOver(request, reply)
-  const known = toGatewayError(error)
-  void reply.headers(BROWSER_HEADERS)
-  send(reply, known === undefined ? internalProblem() : toProblem(known, 0))
+  cors: Cors,
+): (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => void {
+  return (error, request, reply) => {
+    logWhenOver(request, reply)
+    const known = toGatewayError(error)
+    void reply.headers(commonHeaders(cors, request))
+    send(reply, known === undefined ? internalProblem() : toProblem(known, 0))
+  }
 }
 
 /** What Node's parser stopped at. */
 type ClientError = Error & { readonly code?: string; readonly rawPacket?: unknown }
 
 /** Answers bytes that are no HTTP request, or not in time, straight on the socket. */
-export function onClientError(error: ClientError, socket: Socket): void {
-  const response = responses.get(socket)
-  // In the middle of a response, of SSE say, an answer would become a part of it.
-  const isAnswering = response?.headersSent === true && !response.writableFinished
-  if (!socket.writable || isAnswering || error.code === 'ECONNRESET') {
-    socket.destroy()
-    return
+export function onClientError(cors: Cors): (error: ClientError, socket: Socket) => void {
+  return (error, socket) => {
+    const response = responses.get(socket)
+    // In the middle of a response, of SSE say, an answer would become a part of it.
+    const isAnswering = response?.headersSent === true && !response.writableFinished
+    if (!socket.writable || isAnswering || error.code === 'ECONNRESET') {
+      socket.destroy()
+      return
+    }
+    // With a response that is not begun it is the body of its request; else nobody knows whose.
+    const common = response?.headersSent === false ? headersOf(cors, response.req) : undefined
+    refuse(socket, common ?? cors.forUnknown, clientProblem(error))
   }
-  refuse(socket, clientProblem(error))
+}
+
+function headersOf(cors: Cors, { url = '', headers }: IncomingMessage): Headers {
+  return cors.headersFor(pathOf({ url }), headers.origin)
 }
 
 /** Answers on the socket itself, which is of no use any more. */
-function refuse(socket: Connection, { status, headers, body }: Problem): void {
+function refuse(socket: Connection, common: Headers, { status, headers, body }: Problem): void {
   const lines = Object.entries({
-    ...BROWSER_HEADERS,
-    ...headers,
+    ...withCommon(common, headers),
     'content-length': String(Buffer.byteLength(body)),
     connection: 'close',
   }).map(([name, value]) => `${name}: ${value}\r\n`)

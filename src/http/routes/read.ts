@@ -4,6 +4,7 @@ import type { Clock } from '../../clock.ts'
 import { parseRead } from '../../protocol/requests.ts'
 import type { Query } from '../../protocol/requests.ts'
 import type { StreamService } from '../../streams/service.ts'
+import { withCommon } from '../cors.ts'
 import { ResponseSink } from '../event-sink.ts'
 import { eventHeaders } from '../live.ts'
 import type { LiveReads, Peer } from '../live.ts'
@@ -43,7 +44,7 @@ export const readRoutes: FastifyPluginCallback<Options> = (app, options, done) =
         const place = await live.attach(name, read.offset)
         reply.hijack()
         if (reply.raw.destroyed) return reply
-        const headers = { ...definedHeaders(reply), ...eventHeaders(place.hub.stream) }
+        const headers = withCommon(definedHeaders(reply), eventHeaders(place.hub.stream))
         reply.raw.writeHead(200, headers)
         const sink = new ResponseSink(reply.raw, (reason, cause) => {
           logEnd(request.log, { reqId: request.id }, reason, cause)

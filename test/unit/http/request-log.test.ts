@@ -2,7 +2,9 @@ import { Writable } from 'node:stream'
 import Fastify, { LogController } from 'fastify'
 import { afterEach, describe, expect, test } from 'vitest'
 import { systemClock } from '../../../src/clock.ts'
+import { loadConfig } from '../../../src/config.ts'
 import { LogUnavailableError } from '../../../src/errors.ts'
+import { Cors } from '../../../src/http/cors.ts'
 import { registerBrowser } from '../../../src/http/plugins/browser.ts'
 import { onFrameworkError, registerErrors } from '../../../src/http/plugins/errors.ts'
 import { registerRequestLog } from '../../../src/http/plugins/request-log.ts'
@@ -13,6 +15,8 @@ afterEach(async () => {
 })
 
 type Line = Record<string, unknown>
+
+const cors = new Cors(loadConfig({}).cors)
 
 async function start() {
   const lines: Line[] = []
@@ -25,11 +29,11 @@ async function start() {
   const app = Fastify({
     logger: { level: 'info', stream },
     logController: new LogController({ disableRequestLogging: true }),
-    frameworkErrors: onFrameworkError,
+    frameworkErrors: onFrameworkError(cors),
   })
   registerRequestLog(app)
-  await registerBrowser(app)
-  registerErrors(app, systemClock)
+  await registerBrowser(app, cors)
+  registerErrors(app, systemClock, cors)
   app.get('/ok', () => 'ok')
   app.get('/bug', () => {
     throw new TypeError('inside: token abc')

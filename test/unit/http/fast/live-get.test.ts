@@ -1,5 +1,9 @@
 import { describe, expect, test } from 'vitest'
+import { loadConfig } from '../../../../src/config.ts'
+import { Cors } from '../../../../src/http/cors.ts'
 import { LiveGets } from '../../../../src/http/fast/live-get.ts'
+
+const open = new Cors(loadConfig({}).cors)
 
 const get = (target: string, ...fields: string[]) =>
   Buffer.from([`GET ${target} HTTP/1.1`, 'Host: h', ...fields, '', ''].join('\r\n'))
@@ -11,7 +15,7 @@ describe('LiveGets', () => {
       `/v1/stream/a/b%20c?offset=${offset}&live=long-poll&cursor=9`,
       'If-None-Match: "x"',
     )
-    expect(new LiveGets().read(sent)).toEqual({
+    expect(new LiveGets(open).read(sent)).toEqual({
       path: '/v1/stream/a/b%20c',
       name: 'a/b c',
       read: {
@@ -20,6 +24,7 @@ describe('LiveGets', () => {
         cursor: 9,
       },
       ifNoneMatch: '"x"',
+      common: open.forAll,
     })
   })
 
@@ -31,12 +36,12 @@ describe('LiveGets', () => {
     ['an unknown mode', '/v1/stream/a?offset=-1&live=poll'],
     ['a read that is not live', '/v1/stream/a?offset=-1'],
   ])('leaves the refusal of %s to the other way, each time', (_name, target) => {
-    const gets = new LiveGets()
+    const gets = new LiveGets(open)
     expect([gets.read(get(target)), gets.read(get(target))]).toEqual([undefined, undefined])
   })
 
   test.each(['Authorization: Bearer x', 'cookie: a=b'])('keeps nothing of %s', (field) => {
-    const gets = new LiveGets()
+    const gets = new LiveGets(open)
     const sent = get('/v1/stream/a?offset=now&live=sse', field)
     const first = gets.read(sent)
     expect(first?.name).toBe('a')
@@ -44,7 +49,7 @@ describe('LiveGets', () => {
   })
 
   test('works out the same bytes once, and other bytes anew, however many there are', () => {
-    const gets = new LiveGets()
+    const gets = new LiveGets(open)
     const target = (stream: number) => `/v1/stream/s${stream}?offset=now&live=sse`
     const first = gets.read(get(target(0)))
     expect(gets.read(get(target(0)))).toBe(first)
@@ -52,5 +57,21 @@ describe('LiveGets', () => {
       expect(gets.read(get(target(stream)))?.name).toBe(`s${stream}`)
     }
     expect(gets.read(get(target(0), 'Accept: */*'))).toEqual(first)
+  })
+
+  test('says what each origin gets, though all else is the same', () => {
+    const env = { CORS_ORIGINS: 'https://a.example', CORS_PROJECT_ORIGINS: 'p=https://b.example' }
+    const gets = new LiveGets(new Cors(loadConfig(env).cors))
+    const allowed = (stream: string, ...fields: string[]) =>
+      gets.read(get(`/v1/stream/${stream}?offset=now&live=sse`, ...fields))?.common[
+        'access-control-allow-origin'
+      ]
+    for (let time = 0; time < 2; time += 1) {
+      expect(allowed('s', 'Origin: https://a.example')).toBe('https://a.example')
+      expect(allowed('s', 'origin: https://b.example')).toBeUndefined()
+      expect(allowed('s')).toBeUndefined()
+      expect(allowed('p/s', 'Origin: https://a.example')).toBeUndefined()
+      expect(allowed('%70/s', 'Origin: https://b.example')).toBe('https://b.example')
+    }
   })
 })

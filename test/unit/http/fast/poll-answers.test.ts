@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { PollAnswers } from '../../../../src/http/fast/poll-answers.ts'
+import type { PollAsked } from '../../../../src/http/fast/poll-answers.ts'
 import { ResponseHeads } from '../../../../src/http/fast/response.ts'
 import type { LongPollResult } from '../../../../src/http/long-poll.ts'
 import type { Asked } from '../../../../src/http/render.ts'
@@ -15,7 +16,7 @@ const RESULT: LongPollResult = {
   body: Buffer.from('body'),
   cursor: 5,
 }
-const ASKED: Omit<Asked, 'now'> = {
+const ASKED: Omit<PollAsked, 'now'> = {
   read: {
     mode: 'long-poll',
     offset: { kind: 'position', position: { depth: 0, seqNum: 10 } },
@@ -23,13 +24,17 @@ const ASKED: Omit<Asked, 'now'> = {
   },
   ifNoneMatch: undefined,
   audience: 'shared',
+  common: {},
 }
 
 function answers() {
   const clock = new ManualClock()
   const polls = new PollAnswers(new ResponseHeads(clock, 5000))
-  const of = (result: Partial<LongPollResult> = {}, asked: Partial<Asked> = {}, isLast = false) =>
-    polls.of({ ...RESULT, ...result }, { ...ASKED, now: clock.now(), ...asked }, isLast)
+  const of = (
+    result: Partial<LongPollResult> = {},
+    asked: Partial<PollAsked> = {},
+    isLast = false,
+  ) => polls.of({ ...RESULT, ...result }, { ...ASKED, now: clock.now(), ...asked }, isLast)
   return { clock, of }
 }
 
@@ -42,7 +47,7 @@ describe('PollAnswers', () => {
     expect(of({}, { read: { ...ASKED.read, cursor: 3 } }).head).toBe(first.head)
   })
 
-  test.each<[string, Partial<LongPollResult>, Partial<Asked>]>([
+  test.each<[string, Partial<LongPollResult>, Partial<PollAsked>]>([
     ['another body', { body: Buffer.from('other') }, {}],
     ['no body', { body: undefined }, {}],
     ['another end', { next: 13 }, {}],
@@ -53,6 +58,7 @@ describe('PollAnswers', () => {
     ['another stream', { stream: { ...STREAM, contentType: 'text/csv' } }, {}],
     ['a tag', {}, { ifNoneMatch: '"x"' }],
     ['one whose answer is its own', {}, { audience: 'private' }],
+    ['another origin', {}, { common: { 'access-control-allow-origin': 'https://a.example' } }],
     ['no cursor asked with', {}, { read: { ...ASKED.read, cursor: undefined } }],
     ['a read from now', {}, { read: { ...ASKED.read, offset: { kind: 'now' } } }],
   ])('are made anew for %s', (_name, result, asked) => {
@@ -71,6 +77,14 @@ describe('PollAnswers', () => {
       expect(shown(audience)).toContain(audience === 'shared' ? ': public,' : ': private,')
       expect(/^vary: Authorization, Cookie\r$/m.test(shown(audience))).toBe(audience === 'private')
     }
+  })
+
+  test('are the same bytes for all of one origin, though others poll in between', () => {
+    const { of } = answers()
+    const common = { 'access-control-allow-origin': 'https://a.example' }
+    const [first, other] = [of(), of({}, { common })]
+    expect(of().head).toBe(first.head)
+    expect(of({}, { common }).head).toBe(other.head)
   })
 
   test('have a large body beside their head, as it is', () => {
