@@ -5,10 +5,9 @@
 import { invariant } from '../errors.ts'
 import type { SeqNum } from '../log/log.ts'
 import type { DataRecord } from '../streams/codec.ts'
-import type { Portion } from '../streams/shared-chunk.ts'
 
 /** Data that arrived together; `end` is the position after it. Shared by all who read it. */
-export type Batch = Portion
+export type Batch = { readonly records: readonly DataRecord[]; readonly end: SeqNum }
 
 export type RingLimits = { readonly maxRecords: number; readonly maxBytes: number }
 
