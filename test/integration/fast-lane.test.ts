@@ -106,6 +106,20 @@ const head = (line: string, ...fields: string[]) => [line, ...fields, '', ''].jo
 const poll = (offset: string, ...fields: string[]) =>
   head(`GET /v1/stream/open?offset=${offset}&live=long-poll HTTP/1.1`, 'Host: h', ...fields)
 
+/** Parameters by whose right something is read, more or less. */
+const RIGHTS = [
+  'rk=rk_a-B',
+  'rk=',
+  'rk=%61',
+  'rk=a&rk=b',
+  'ticket=a.b_c-d',
+  'ticket=',
+  'ticket=a%2eb',
+  'ticket=a=b',
+  'ticket=a&ticket=b',
+  'ticket=a&rk=b',
+]
+
 /** Requests that are live reads, more or less. All of them have an end. */
 const requests = fc
   .record({
@@ -140,6 +154,7 @@ const requests = fc
       '',
     ),
     more: fc.constantFrom('', '', 'cursor=5', 'cursor=x', 'x=1', 'live=sse', 'offset=-1', '#f'),
+    right: fc.constantFrom('', '', '', ...RIGHTS),
     version: fc.constantFrom('HTTP/1.1', 'HTTP/1.1', 'HTTP/1.1', 'HTTP/1.0'),
     fields: fc.subarray([
       'Host: h',
@@ -152,6 +167,8 @@ const requests = fc
       'X-Tab:\ta',
       'Cookie: a=b',
       'Cookie: c=d',
+      'Authorization: Bearer a.b',
+      'authorization: Bearer c',
       'Connection: keep-alive',
       'Connection: Keep-Alive',
       'Connection: close',
@@ -165,10 +182,10 @@ const requests = fc
       'bad header',
     ]),
   })
-  .map(({ method, name, live, offset, more, version, fields }) => {
+  .map(({ method, name, live, offset, more, right, version, fields }) => {
     // An open stream has no end of events.
     const target = name === 'open' && live.includes('se') ? 'closed' : name
-    const query = [offset, live, more].filter((part) => part !== '').join('&')
+    const query = [right, offset, live, more].filter((part) => part !== '').join('&')
     const hosted = fields.some((field) => /^host/i.test(field)) ? fields : ['Host: h', ...fields]
     return head(`${method} /v1/stream/${target}?${query} ${version}`, ...hosted)
   })
@@ -177,6 +194,7 @@ const VALID = [
   poll('-1'),
   poll('now'),
   poll('$', 'Cookie: a=b'),
+  poll('$&rk=a&ticket=b.c', 'Authorization: Bearer d'),
   head('GET /v1/stream/closed?offset=-1&live=sse HTTP/1.1', 'Host: h'),
   head('GET /v1/stream/missing?offset=-1&live=long-poll HTTP/1.1', 'Host: h'),
   head('GET /v1/stream/open?offset=-1 HTTP/1.1', 'Host: h'),
@@ -351,7 +369,8 @@ describe('the fast lane', () => {
     const before = seenByNode
     const socket = await connect(lane.url)
     const sse = head('GET /v1/stream/closed?offset=-1&live=sse HTTP/1.1', 'Host: h')
-    for (const request of [poll('-1'), poll('now'), sse, poll(tail), poll('-1')]) {
+    const entitled = poll('-1&rk=rk_a&ticket=b.c_d', 'Authorization: Bearer e', 'Cookie: f=g')
+    for (const request of [poll('-1'), poll('now'), entitled, sse, poll(tail), poll('-1')]) {
       socket.write(request)
       const answer = await readAnswer(socket)
       expect(answer?.status).toMatch(/^HTTP\/1.1 20[04] /)

@@ -27,7 +27,7 @@ const REQUEST_LINE = /^GET (\/[!"$-~]*) HTTP\/1\.1$/
 /** RFC 9110 §5.1 and §5.5, without obs-text, and without the quirks of white space. */
 const HEADER = /^([A-Za-z0-9!#$%&'*+.^_`|~-]+): ?([!-~](?:[ -~]*[!-~])?)$/
 /** Nothing in it is escaped, and no parameter has a meaning that is not known here. */
-const PARAMETER = /^(offset|live|cursor)=([A-Za-z0-9_-]+)$/
+const PARAMETER = /^(?:(?:offset|live|cursor|rk)=[A-Za-z0-9_-]+|ticket=[A-Za-z0-9_.-]+)$/
 
 /** With these the request has a body, wants another protocol, or waits for an answer before. */
 const NOT_PLAIN: ReadonlySet<string> = new Set([
@@ -81,8 +81,9 @@ function readHeaders(fields: readonly string[]): Record<string, string> | undefi
 function readQuery(text: string): Record<string, string> | undefined {
   const query: Record<string, string> = {}
   for (const parameter of text.split('&')) {
-    const [, name, value] = PARAMETER.exec(parameter) ?? []
-    if (name === undefined || value === undefined || name in query) return undefined
+    if (!PARAMETER.test(parameter)) return undefined
+    const [name = '', value = ''] = parameter.split('=')
+    if (name in query) return undefined
     query[name] = value
   }
   return 'live' in query ? query : undefined

@@ -16,13 +16,20 @@ export type LiveGet = {
   readonly ifNoneMatch: string | undefined
   /** What its answer carries, whatever it is. */
   readonly common: Headers
+  /** The parameter `rk`, whatever it is worth. */
+  readonly readerKey: string | undefined
+  /** The parameter `ticket`. */
+  readonly ticket: string | undefined
+  /** The headers of these names, as sent. */
+  readonly authorization: string | undefined
+  readonly cookie: string | undefined
 }
 
 /** Heads that are remembered; those who poll one stream send but a few at a time. */
 const MAX_KNOWN = 256
 
-/** Heads that are of one client alone, and nothing to be kept. */
-const SECRET = /\r\n(?:authorization|cookie):/i
+/** Heads that are of one client alone, and nothing to be kept; a ticket may be in `Referer`, too. */
+const SECRET = /\r\n(?:authorization|cookie):|[?&]ticket=/i
 
 export class LiveGets {
   readonly #known = new Map<string, LiveGet>()
@@ -54,7 +61,17 @@ function parse(bytes: Buffer, cors: Cors): LiveGet | undefined {
     const name = parseStreamPath(path.slice(STREAM_PREFIX.length))
     const read = parseRead(query, headers)
     const common = cors.headersFor(path, headers['origin'])
-    return { path, name, read, ifNoneMatch: headers['if-none-match'], common }
+    return {
+      path,
+      name,
+      read,
+      ifNoneMatch: headers['if-none-match'],
+      readerKey: query['rk'],
+      ticket: query['ticket'],
+      authorization: headers['authorization'],
+      cookie: headers['cookie'],
+      common,
+    }
   } catch {
     // What is refused is refused in one place, which is not here.
     return undefined

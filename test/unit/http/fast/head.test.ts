@@ -25,6 +25,25 @@ describe('readPlainGet', () => {
     })
   })
 
+  test.each<[string, Record<string, string>]>([
+    ['rk=rk_A-z_0', { rk: 'rk_A-z_0' }],
+    ['ticket=eyJ.a-b_c.d', { ticket: 'eyJ.a-b_c.d' }],
+    ['ticket=a&cursor=5&rk=b', { ticket: 'a', cursor: '5', rk: 'b' }],
+  ])('reads %s', (parameters, query) => {
+    const sent = head(`GET ${URL}&${parameters} HTTP/1.1`, 'Host: h')
+    expect(readPlainGet(sent)?.query).toEqual({ offset: '-1', live: 'sse', ...query })
+  })
+
+  test('takes a ticket as long as a head may be, and no longer', () => {
+    const rest = head(`GET ${URL}&ticket= HTTP/1.1`, 'Host: h').length
+    const sent = (length: number) =>
+      head(`GET ${URL}&ticket=${'x'.repeat(length)} HTTP/1.1`, 'Host: h')
+    expect(readPlainGet(sent(MAX_HEAD_BYTES - rest))?.query['ticket']).toHaveLength(
+      MAX_HEAD_BYTES - rest,
+    )
+    expect(readPlainGet(sent(MAX_HEAD_BYTES - rest + 1))).toBeUndefined()
+  })
+
   test.each([
     ['one that goes on in the next segment', get().subarray(0, -1)],
     ['one with bytes behind it', Buffer.concat([get(), Buffer.from('x')])],
@@ -39,6 +58,19 @@ describe('readPlainGet', () => {
     ['a parameter that is given twice', head(`GET ${URL}&live=sse HTTP/1.1`, 'Host: h')],
     ['a parameter that is escaped', head('GET /v1/stream/a?live=ss%65 HTTP/1.1', 'Host: h')],
     ['an empty parameter', head('GET /v1/stream/a?live=sse&offset= HTTP/1.1', 'Host: h')],
+    ['an empty reader key', head(`GET ${URL}&rk= HTTP/1.1`, 'Host: h')],
+    ['an empty ticket', head(`GET ${URL}&ticket= HTTP/1.1`, 'Host: h')],
+    ['a reader key with a dot', head(`GET ${URL}&rk=a.b HTTP/1.1`, 'Host: h')],
+    ['a reader key that is escaped', head(`GET ${URL}&rk=%61 HTTP/1.1`, 'Host: h')],
+    ['a ticket that is escaped', head(`GET ${URL}&ticket=a%2eb HTTP/1.1`, 'Host: h')],
+    ['a ticket with a sign of its own', head(`GET ${URL}&ticket=a=b HTTP/1.1`, 'Host: h')],
+    ['a ticket with a plus', head(`GET ${URL}&ticket=a+b HTTP/1.1`, 'Host: h')],
+    ['an offset with a dot', head('GET /v1/stream/a?live=sse&offset=1.5 HTTP/1.1', 'Host: h')],
+    ['two reader keys', head(`GET ${URL}&rk=a&rk=a HTTP/1.1`, 'Host: h')],
+    ['two tickets', head(`GET ${URL}&ticket=a&ticket=b HTTP/1.1`, 'Host: h')],
+    ['a ticket by another name', head(`GET ${URL}&Ticket=a HTTP/1.1`, 'Host: h')],
+    ['two tokens', get('Authorization: Bearer a', 'authorization: Bearer b')],
+    ['two cookies', get('Cookie: a=b', 'Cookie: c=d')],
     ['a fragment in the path', head('GET /v1/stream/a#x?live=sse HTTP/1.1', 'Host: h')],
     ['a fragment', head(`GET ${URL}#x HTTP/1.1`, 'Host: h')],
     ['two spaces', head(`GET  ${URL} HTTP/1.1`, 'Host: h')],

@@ -25,6 +25,21 @@ describe('LiveGets', () => {
       },
       ifNoneMatch: '"x"',
       common: open.forAll,
+      readerKey: undefined,
+      ticket: undefined,
+      authorization: undefined,
+      cookie: undefined,
+    })
+  })
+
+  test('says by what right, as it was sent', () => {
+    const target = '/v1/stream/a?offset=now&live=sse&rk=rk_a-b&ticket=x.y_z'
+    const sent = get(target, 'AUTHORIZATION: bearer  T.o-k=', 'cookie: __Host-t=v; b="c d"')
+    expect(new LiveGets(open).read(sent)).toMatchObject({
+      readerKey: 'rk_a-b',
+      ticket: 'x.y_z',
+      authorization: 'bearer  T.o-k=',
+      cookie: '__Host-t=v; b="c d"',
     })
   })
 
@@ -40,12 +55,26 @@ describe('LiveGets', () => {
     expect([gets.read(get(target)), gets.read(get(target))]).toEqual([undefined, undefined])
   })
 
-  test.each(['Authorization: Bearer x', 'cookie: a=b'])('keeps nothing of %s', (field) => {
+  const target = '/v1/stream/a?offset=now&live=sse'
+
+  test.each([
+    ['a token', get(target, 'Authorization: Bearer x')],
+    ['a token by another spelling', get(target, 'aUTHORIZATION:Bearer x')],
+    ['a cookie', get(target, 'cookie: a=b')],
+    ['a ticket', get(`${target}&ticket=x.y`)],
+    ['a ticket that comes first', get(`/v1/stream/a?ticket=x&${target.split('?')[1] ?? ''}`)],
+    ['a ticket for another page', get(target, 'Referer: http://h/v1/stream/b?ticket=x')],
+  ])('keeps nothing of %s', (_what, sent) => {
     const gets = new LiveGets(open)
-    const sent = get('/v1/stream/a?offset=now&live=sse', field)
     const first = gets.read(sent)
     expect(first?.name).toBe('a')
     expect(gets.read(sent)).not.toBe(first)
+  })
+
+  test('keeps heads of different reader keys apart', () => {
+    const gets = new LiveGets(open)
+    const keys = ['a', 'b', 'a'].map((key) => gets.read(get(`${target}&rk=${key}`))?.readerKey)
+    expect(keys).toEqual(['a', 'b', 'a'])
   })
 
   test('works out the same bytes once, and other bytes anew, however many there are', () => {
