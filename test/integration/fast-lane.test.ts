@@ -16,16 +16,28 @@ const POLL_MS = 20
 
 let log: DurableLog
 let lane: TestGateway
-let node: TestGateway
 /** Requests that Node's server has seen of the gateway with the lane. */
 let seenByNode = 0
 let tail = ''
 
+/** `closed` is a project, too. */
+const LISTED = {
+  CORS_ORIGINS: 'https://a.example https://*.a.example',
+  CORS_PROJECT_ORIGINS: 'closed=https://b.example',
+}
+/** Gateways that differ in nothing but the lane. */
+type Pair = { readonly lane: TestGateway; readonly node: TestGateway }
+const pairs = new Map<string, Pair>()
+const PAIRS = ['all origins', 'listed origins']
+
 beforeAll(async () => {
   log = await openEmbeddedLog({ location: { kind: 'memory' } })
-  const env = { LONG_POLL_TIMEOUT_MS: String(POLL_MS) }
-  lane = await startGateway({ log, env: { ...env, FAST_LANE: 'on' } })
-  node = await startGateway({ log, env: { ...env, FAST_LANE: 'off' } })
+  const start = (FAST_LANE: string, env: Record<string, string>) =>
+    startGateway({ log, env: { LONG_POLL_TIMEOUT_MS: String(POLL_MS), FAST_LANE, ...env } })
+  for (const [index, env] of [{}, LISTED].entries()) {
+    pairs.set(PAIRS[index]!, { lane: await start('on', env), node: await start('off', env) })
+  }
+  lane = pairs.get('all origins')!.lane
   lane.app.server.on('request', () => (seenByNode += 1))
   for (const name of ['open', 'closed']) {
     await call(lane.stream(name), { method: 'PUT', headers: TEXT, body: 'one' })
@@ -39,8 +51,10 @@ beforeAll(async () => {
   await call(lane.stream('closed'), { method: 'POST', headers: { 'stream-closed': 'true' } })
 })
 afterAll(async () => {
-  await lane.shutdown()
-  await node.shutdown()
+  for (const pair of pairs.values()) {
+    await pair.lane.shutdown()
+    await pair.node.shutdown()
+  }
   await log.close()
 })
 
@@ -120,6 +134,37 @@ const RIGHTS = [
   'ticket=a&rk=b',
 ]
 
+/** Of pages that may read, that may not, and of who is no page. */
+const origins = fc.constantFrom(
+  '',
+  'Origin: https://a.example',
+  'origin: https://x.a.example',
+  'Origin: HTTPS://A.Example:443',
+  'Origin: https://b.example',
+  'Origin: https://a.example.evil.example',
+  'Origin: http://a.example',
+  'Origin: null',
+  'Origin:',
+  'Origin: https://a.example, https://b.example',
+)
+
+/** Live reads that the lane answers itself. */
+const plainReads = fc
+  .record({
+    origin: origins,
+    name: fc.constantFrom('open', 'closed', 'cl%6fsed'),
+    live: fc.constantFrom('long-poll', 'sse'),
+    offset: fc.constantFrom('-1', 'now', '$'),
+    cursor: fc.constantFrom('', '&cursor=5'),
+    tag: fc.constantFrom('', 'If-None-Match: *'),
+  })
+  .map(({ origin, name, live, offset, cursor, tag }) => {
+    const target = live === 'sse' && name === 'open' ? 'closed' : name
+    const fields = ['Host: h', origin, tag].filter((field) => field !== '')
+    const query = `offset=${offset}&live=${live}${cursor}`
+    return head(`GET /v1/stream/${target}?${query} HTTP/1.1`, ...fields)
+  })
+
 /** Requests that are live reads, more or less. All of them have an end. */
 const requests = fc
   .record({
@@ -156,6 +201,7 @@ const requests = fc
     more: fc.constantFrom('', '', 'cursor=5', 'cursor=x', 'x=1', 'live=sse', 'offset=-1', '#f'),
     right: fc.constantFrom('', '', '', ...RIGHTS),
     version: fc.constantFrom('HTTP/1.1', 'HTTP/1.1', 'HTTP/1.1', 'HTTP/1.0'),
+    origin: origins,
     fields: fc.subarray([
       'Host: h',
       'host: h',
@@ -182,12 +228,13 @@ const requests = fc
       'bad header',
     ]),
   })
-  .map(({ method, name, live, offset, more, right, version, fields }) => {
+  .map(({ method, name, live, offset, more, right, version, origin, fields }) => {
     // An open stream has no end of events.
     const target = name === 'open' && live.includes('se') ? 'closed' : name
     const query = [right, offset, live, more].filter((part) => part !== '').join('&')
     const hosted = fields.some((field) => /^host/i.test(field)) ? fields : ['Host: h', ...fields]
-    return head(`${method} /v1/stream/${target}?${query} ${version}`, ...hosted)
+    const all = origin === '' ? hosted : [...hosted, origin]
+    return head(`${method} /v1/stream/${target}?${query} ${version}`, ...all)
   })
 
 const VALID = [
@@ -195,6 +242,10 @@ const VALID = [
   poll('now'),
   poll('$', 'Cookie: a=b'),
   poll('$&rk=a&ticket=b.c', 'Authorization: Bearer d'),
+  poll('-1', 'Origin: https://a.example'),
+  poll('-1', 'Origin: https://b.example'),
+  head('GET /v1/stream/closed?offset=-1&live=sse HTTP/1.1', 'Host: h', 'Origin: https://b.example'),
+  head('GET /v1/stream/closed?offset=-1&live=sse HTTP/1.1', 'Host: h', 'Origin: https://a.example'),
   head('GET /v1/stream/closed?offset=-1&live=sse HTTP/1.1', 'Host: h'),
   head('GET /v1/stream/missing?offset=-1&live=long-poll HTTP/1.1', 'Host: h'),
   head('GET /v1/stream/open?offset=-1 HTTP/1.1', 'Host: h'),
@@ -344,26 +395,68 @@ describe.each(['on', 'off'])('a live connection with FAST_LANE=%s', (FAST_LANE) 
 })
 
 describe('the fast lane', () => {
-  test('holds a conversation as Node does, however it is cut', async () => {
-    await fc.assert(
-      fc.asyncProperty(conversations, async (segments) => {
-        const [fast, slow] = await Promise.all([converse(lane, segments), converse(node, segments)])
-        expect(fast).toBe(slow)
-      }),
-      { numRuns: 100 },
-    )
-  }, 60_000)
+  test.each(PAIRS)(
+    'holds a conversation as Node does with %s, however it is cut',
+    async (pair) => {
+      const { lane, node } = pairs.get(pair)!
+      await fc.assert(
+        fc.asyncProperty(conversations, async (segments) => {
+          const [fast, slow] = await Promise.all([
+            converse(lane, segments),
+            converse(node, segments),
+          ])
+          expect(fast).toBe(slow)
+        }),
+        { numRuns: 100 },
+      )
+    },
+    60_000,
+  )
 
-  test('answers as Node does, to the byte', async () => {
-    await fc.assert(
-      fc.asyncProperty(requests, async (request) => {
-        const bytes = request.replaceAll('$', tail)
-        const [fast, slow] = [await ask(lane, bytes), await ask(node, bytes)]
-        expect(fast).toEqual(slow)
-      }),
-      { numRuns: 400 },
-    )
-  }, 60_000)
+  test.each(PAIRS)(
+    'answers as Node does with %s, to the byte',
+    async (pair) => {
+      const { lane, node } = pairs.get(pair)!
+      await fc.assert(
+        fc.asyncProperty(fc.oneof(requests, requests, plainReads), async (request) => {
+          const bytes = request.replaceAll('$', tail)
+          const [fast, slow] = [await ask(lane, bytes), await ask(node, bytes)]
+          expect(fast).toEqual(slow)
+        }),
+        { numRuns: 400 },
+      )
+    },
+    60_000,
+  )
+
+  test('answers each page as it may read, and Node sees none', async () => {
+    const { lane } = pairs.get('listed origins')!
+    let seen = 0
+    lane.app.server.on('request', () => (seen += 1))
+    const sse = 'GET /v1/stream/closed?offset=-1&live=sse HTTP/1.1'
+    const socket = await connect(lane.url)
+    const answered: unknown[] = []
+    for (const request of [
+      poll('-1', 'Origin: https://x.a.example'),
+      poll('-1', 'Origin: https://b.example'),
+      poll('-1'),
+      head(sse, 'Host: h', 'Origin: https://b.example'),
+      head(sse, 'Host: h', 'Origin: https://a.example'),
+    ]) {
+      socket.write(request)
+      const { headers } = (await readAnswer(socket)) as { headers: Record<string, string> }
+      answered.push([headers['access-control-allow-origin'], headers['vary']])
+    }
+    socket.destroy()
+    expect(answered).toEqual([
+      ['https://x.a.example', 'Origin'],
+      [undefined, 'Origin'],
+      [undefined, 'Origin'],
+      ['https://b.example', 'Origin'],
+      [undefined, 'Origin'],
+    ])
+    expect(seen).toBe(0)
+  })
 
   test('answers one live read after the other on a connection, and Node sees none', async () => {
     const before = seenByNode
