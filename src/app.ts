@@ -10,17 +10,21 @@ import { GatewayError } from './errors.ts'
 import { Admission } from './http/admission.ts'
 import { ByteBudget } from './http/byte-budget.ts'
 import { Cors } from './http/cors.ts'
+import { clientAddressReader, trustIn } from './http/client-address.ts'
 import type { DisconnectReason } from './http/event-sink.ts'
 import { FastLane } from './http/fast/lane.ts'
 import type { FastLaneOptions } from './http/fast/lane.ts'
+import { Limits } from './http/limits.ts'
 import { LiveReads } from './http/live.ts'
 import { LoopDelay } from './http/loop-delay.ts'
 import { registerAdmission } from './http/plugins/admission.ts'
 import { registerBodies } from './http/plugins/bodies.ts'
 import { registerBrowser } from './http/plugins/browser.ts'
 import { Drain, registerDrain } from './http/plugins/drain.ts'
-import { onClientError, onFrameworkError, registerErrors } from './http/plugins/errors.ts'
+import { frameworkErrorHandler, onClientError, registerErrors } from './http/plugins/errors.ts'
+import { registerLimits } from './http/plugins/limits.ts'
 import { LiveLines, registerRequestLog } from './http/plugins/request-log.ts'
+import { registerUrlLength } from './http/plugins/url-length.ts'
 import { Pace } from './http/pace.ts'
 import { opsRoutes } from './http/routes/ops.ts'
 import { readRoutes } from './http/routes/read.ts'
@@ -94,9 +98,11 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
   const drain = new Drain()
   registerRequestLog(app)
   await registerBrowser(app, cors)
+  registerUrlLength(app, config.MAX_URL_BYTES)
   registerDrain(app, drain)
   const admission = admit(config, app, clock)
   registerErrors(app, clock, cors)
+  limit(config, app, clock)
   await app.register(opsRoutes, { ping: (signal) => log.ping(signal), drain })
   await app.register(writeRoutes, { streams })
   await app.register(readRoutes, { streams, live, clock })
@@ -106,7 +112,7 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
     await app.register(subscriptionRoutes, { subscriptions: service, work, publicUrl })
     subscriptions.start()
   }
-  const onLane = { live, clock, drain, admission, cors }
+  const onLane = { live, clock, drain, admission, cors, maxUrlBytes: config.MAX_URL_BYTES }
   const lane = config.FAST_LANE === 'on' ? openFastLane(app, onLane) : undefined
   // After the lane, which has a connection come twice when it gives it to Node.
   admission.watch(app.server)
@@ -144,10 +150,11 @@ function createServer(config: Config, clock: Clock, cors: Cors): FastifyInstance
     // would be counted, served by the lane, and left slowly.
     serverFactory: (handler) => createHttpServer(server, handler),
     exposeHeadRoutes: false,
+    trustProxy: trustIn(config.TRUST_PROXY),
     return503OnClosing: false,
     // Every byte of a name may be escaped.
     routerOptions: { maxParamLength: MAX_STREAM_NAME_BYTES * 3 },
-    frameworkErrors: onFrameworkError(cors),
+    frameworkErrors: frameworkErrorHandler(cors, config.MAX_URL_BYTES),
     clientErrorHandler: onClientError(cors),
   })
   registerBodies(app, { budget: new ByteBudget(config.MAX_BUFFERED_APPEND_BYTES), pace })
@@ -182,6 +189,17 @@ function admit(config: Config, app: FastifyInstance, clock: Clock): Admission {
     done()
   })
   return admission
+}
+
+/** Counts what each caller takes. */
+function limit(config: Config, app: FastifyInstance, clock: Clock): void {
+  const { LIMITS_SUBJECT, LIMITS_PROJECT, LIMITS_ADDRESS, TRUST_PROXY, MAX_APPEND_BYTES } = config
+  const quotas = { subject: LIMITS_SUBJECT, project: LIMITS_PROJECT, address: LIMITS_ADDRESS }
+  registerLimits(app, {
+    limits: new Limits({ clock, quotas }),
+    clientAddressOf: clientAddressReader(trustIn(TRUST_PROXY)),
+    maxBodyBytes: MAX_APPEND_BYTES,
+  })
 }
 
 function createStreams(
@@ -264,7 +282,7 @@ function createHubs(
 
 function openFastLane(
   app: FastifyInstance,
-  parts: Pick<FastLaneOptions, 'live' | 'clock' | 'drain' | 'admission' | 'cors'>,
+  parts: Pick<FastLaneOptions, 'live' | 'clock' | 'drain' | 'admission' | 'cors' | 'maxUrlBytes'>,
 ): FastLane {
   const lane = new FastLane({ ...parts, server: app.server, lines: new LiveLines(app.log) })
   // When Node closes those it has; `onClose` would wait for the server, and that for them.

@@ -6,6 +6,7 @@
 import { isIPv4 } from 'node:net'
 import { z } from 'zod'
 import { corsVariables, impossibleCors, originPolicy } from './config-cors.ts'
+import { proxies, quotas } from './config-limits.ts'
 import type { OriginPolicy } from './protocol/origins.ts'
 
 const KIB = 1024
@@ -24,6 +25,8 @@ const integer = (fallback: number, min: number, max: number): z.ZodType<number> 
     .pipe(z.number().min(min, error).max(max, error))
     .prefault(String(fallback))
 }
+
+const limits = (fallback: string) => z.string().prefault(fallback).transform(quotas)
 
 const text = (fallback: string): z.ZodType<string> => z.string().default(fallback)
 
@@ -132,6 +135,8 @@ const variables = z.object({
   MAX_EVENT_LOOP_DELAY_MS: milliseconds(1000),
   S2_TIMEOUT_MS: milliseconds(4_000),
   MAX_HEADER_BYTES: integer(16 * KIB, KIB, MIB),
+  /** RFC 9110 §4.1 asks for 8000 at least; of ours the longest are some 3 KiB, tickets included. */
+  MAX_URL_BYTES: integer(8 * KIB, 256, MIB),
   /** A storm of reconnecting readers must not be dropped by the kernel before we see it. */
   LISTEN_BACKLOG: integer(4096, 1, 65_535),
   /** For the head of a request, and again for its body; live responses are not bounded by it. */
@@ -139,6 +144,17 @@ const variables = z.object({
   /** A large body has a second more for as many bytes that came: 256 kbit/s are a slow line. */
   MIN_UPLOAD_BYTES_PER_S: integer(32 * KIB, 1, 1024 * MIB),
   SHUTDOWN_GRACE_MS: milliseconds(10_000),
+
+  // Limits.
+  /** A subject may be a server that speaks for thousands: a quarter of what a gateway can do. */
+  LIMITS_SUBJECT: limits('requests=2500 appends=1000 bytes=33554432 connections=5000 creates=100'),
+  /** One tenant's mistake must leave something to the others: three quarters of it. */
+  LIMITS_PROJECT: limits(
+    'requests=7500 appends=3000 bytes=100663296 connections=15000 creates=300',
+  ),
+  /** None: behind a proxy everybody has one address, unless TRUST_PROXY says whom to believe. */
+  LIMITS_ADDRESS: limits('none'),
+  TRUST_PROXY: z.string().transform(proxies).optional(),
 })
 
 type Variables = z.infer<typeof variables>
@@ -223,6 +239,9 @@ function* impossible(config: Variables | undefined): Generator<string> {
     yield 'APPEND_LOCK_MS must be at least S2_TIMEOUT_MS: one attempt may take as long'
   }
   if (config !== undefined) yield* impossibleCors(config)
+  if (config !== undefined && config.MAX_URL_BYTES > config.MAX_HEADER_BYTES) {
+    yield 'MAX_URL_BYTES must be at most MAX_HEADER_BYTES: the URL is a part of the head'
+  }
 }
 
 function logConfig(config: Variables): LogConfig {

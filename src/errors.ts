@@ -29,6 +29,7 @@ export type ErrorCode =
   | 'too_many_messages'
   | 'bad_request'
   | 'headers_too_large'
+  | 'uri_too_long'
   | 'request_timeout'
   | 'not_found'
   | 'method_not_allowed'
@@ -53,6 +54,7 @@ export type ErrorCode =
   | 'too_many_producers'
   | 'too_many_forks'
   // load
+  | 'rate_limited'
   | 'overloaded'
   | 'shutting_down'
   // the log
@@ -188,6 +190,35 @@ export class OffsetGoneError extends GatewayError {
   constructor(earliest: Offset) {
     super('the offset is before the earliest retained position')
     this.earliest = earliest
+  }
+}
+
+/** How a caller stands to one of its limits. */
+export type LimitStanding = {
+  /** Names the limit. */
+  readonly policy: string
+  /** So many a second; of connections, at the same time. */
+  readonly quota: number
+  readonly counts: 'requests' | 'appends' | 'creates' | 'bytes' | 'connections'
+  readonly left: number
+  /** Until there is room, in ms; 0 when there is, undefined when nobody knows. */
+  readonly waitMs?: number
+}
+
+/** All limits that a request was judged by. */
+export type Standing = readonly LimitStanding[]
+
+/** The caller has used up what it may have. Nothing was done, and nothing counted. */
+export class RateLimitedError extends GatewayError {
+  readonly code = 'rate_limited'
+  readonly standing: Standing
+  /** Until there is room again, in ms; undefined when nobody knows. */
+  readonly waitMs: number | undefined
+  constructor(standing: Standing, waitMs?: number) {
+    const used = standing.filter(({ left }) => left === 0).map(({ policy }) => policy)
+    super(`used up: ${used.join(', ')}`)
+    this.standing = standing
+    this.waitMs = waitMs
   }
 }
 

@@ -3,7 +3,13 @@
  * headers for programs. The only table from code to status.
  */
 import { STATUS_CODES } from 'node:http'
-import { OffsetGoneError, ProducerGapError, StaleEpochError, StreamClosedError } from '../errors.ts'
+import {
+  OffsetGoneError,
+  ProducerGapError,
+  RateLimitedError,
+  StaleEpochError,
+  StreamClosedError,
+} from '../errors.ts'
 import type { ErrorCode, GatewayError } from '../errors.ts'
 import {
   PRODUCER_EPOCH,
@@ -13,6 +19,7 @@ import {
   STREAM_EARLIEST_OFFSET,
   STREAM_NEXT_OFFSET,
 } from '../protocol/headers.ts'
+import { renderStanding } from './rate-limit-headers.ts'
 
 /** Exhaustive on purpose: a new ErrorCode does not compile until it has a status. */
 const STATUS = {
@@ -54,6 +61,8 @@ const STATUS = {
   offset_gone: 410,
   payload_too_large: 413,
   too_many_messages: 413,
+  uri_too_long: 414,
+  rate_limited: 429,
   too_many_producers: 429,
   too_many_forks: 429,
   headers_too_large: 431,
@@ -72,7 +81,10 @@ export type Problem = {
   readonly body: string
 }
 
-/** Shortest and longest wait we ask a refused client for; between them chance decides. */
+/**
+ * Shortest and longest wait we ask a refused client for, unless its failure brings its own; between
+ * them chance decides.
+ */
 const RETRY_AFTER_S = { min: 1, max: 4 }
 
 /**
@@ -83,7 +95,9 @@ export function toProblem(error: GatewayError, random: number): Problem {
   const status = STATUS[error.code]
   return problem(status, error.code, error.message, {
     ...protocolHeaders(error),
-    ...(status === 503 || status === 429 ? { 'retry-after': retryAfter(random) } : {}),
+    ...(status === 503 || status === 429
+      ? { 'retry-after': retryAfter(random, waitOf(error)) }
+      : {}),
   })
 }
 
@@ -115,9 +129,17 @@ function problem(
   }
 }
 
-function retryAfter(random: number): string {
-  const { min, max } = RETRY_AFTER_S
-  return String(min + Math.floor(random * (max - min + 1)))
+/** The shortest wait that is of use, in seconds; undefined when any may be. */
+function waitOf(error: GatewayError): number | undefined {
+  const { waitMs } = error instanceof RateLimitedError ? error : {}
+  return waitMs === undefined ? undefined : Math.ceil(waitMs / 1000)
+}
+
+/** Chance only ever adds to it, and to a long wait more: as many have gathered by then. */
+function retryAfter(random: number, shortest?: number): string {
+  const min = Math.max(RETRY_AFTER_S.min, shortest ?? 0)
+  const spread = Math.max(RETRY_AFTER_S.max - RETRY_AFTER_S.min, Math.ceil(min / 2))
+  return String(min + Math.floor(random * (spread + 1)))
 }
 
 /** What PROTOCOL attaches to a failure, so that clients need not read the body. */
@@ -134,5 +156,6 @@ function protocolHeaders(error: GatewayError): Record<string, string> {
   }
   // No standard header for it; a client that wants to go on from there needs to know where.
   if (error instanceof OffsetGoneError) return { [STREAM_EARLIEST_OFFSET]: error.earliest }
+  if (error instanceof RateLimitedError) return renderStanding(error.standing)
   return {}
 }

@@ -9,6 +9,8 @@ export type BodyBounds = {
   readonly length: number
   readonly limit: number
   readonly pace: Pace
+  /** Told of the bytes as they come. */
+  readonly meter?: ((bytes: number) => void) | undefined
 }
 
 /**
@@ -61,6 +63,7 @@ class Body implements Paced {
 
   readonly #onData = (chunk: Buffer): void => {
     this.received += chunk.length
+    this.#bounds.meter?.(chunk.length)
     if (this.#admit(this.received)) this.#chunks.push(chunk)
   }
 

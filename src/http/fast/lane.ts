@@ -28,6 +28,7 @@ export type FastLaneOptions = {
   readonly admission: Admission
   readonly cors: Cors
   readonly lines: LiveLines
+  readonly maxUrlBytes: number
 }
 
 /** How finely times without a request are kept. */
@@ -47,7 +48,7 @@ export class FastLane {
   constructor(options: FastLaneOptions) {
     const { server, clock, drain, admission } = options
     this.#options = options
-    this.#gets = new LiveGets(options.cors)
+    this.#gets = new LiveGets(options)
     this.#heads = new ResponseHeads(clock, server.keepAliveTimeout)
     this.#polls = new PollAnswers(this.#heads)
     const listeners = server.listeners('connection')

@@ -31,12 +31,18 @@ const MAX_KNOWN = 256
 /** Heads that are of one client alone, and nothing to be kept; a ticket may be in `Referer`, too. */
 const SECRET = /\r\n(?:authorization|cookie):|[?&]ticket=/i
 
+export type LiveGetOptions = {
+  readonly cors: Cors
+  /** Longer ones are refused, which is not done here. */
+  readonly maxUrlBytes: number
+}
+
 export class LiveGets {
   readonly #known = new Map<string, LiveGet>()
-  readonly #cors: Cors
+  readonly #options: LiveGetOptions
 
-  constructor(cors: Cors) {
-    this.#cors = cors
+  constructor(options: LiveGetOptions) {
+    this.#options = options
   }
 
   /** The live read in what a connection sent at once; undefined if it is not for the fast lane. */
@@ -45,7 +51,7 @@ export class LiveGets {
     const head = bytes.toString('latin1')
     const known = this.#known.get(head)
     if (known !== undefined) return known
-    const get = parse(bytes, this.#cors)
+    const get = parse(bytes, this.#options)
     if (get === undefined || SECRET.test(head)) return get
     if (this.#known.size === MAX_KNOWN) this.#known.clear()
     this.#known.set(head, get)
@@ -53,9 +59,9 @@ export class LiveGets {
   }
 }
 
-function parse(bytes: Buffer, cors: Cors): LiveGet | undefined {
+function parse(bytes: Buffer, { cors, maxUrlBytes }: LiveGetOptions): LiveGet | undefined {
   const plain = readPlainGet(bytes)
-  if (plain === undefined) return undefined
+  if (plain === undefined || plain.url.length > maxUrlBytes) return undefined
   const { path, query, headers } = plain
   try {
     const name = parseStreamPath(path.slice(STREAM_PREFIX.length))

@@ -21,18 +21,21 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** What its body takes of the budget, if it has one. */
     bodyShare: Share | undefined
+    /** Told of its bytes as they come, when somebody counts them. */
+    bodyMeter: ((bytes: number) => void) | undefined
   }
 }
 
 /** Receives every body as bytes, of whatever type; routes bound the size of one. */
 export function registerBodies(app: FastifyInstance, { budget, pace }: BodyOptions): void {
   app.decorateRequest('bodyShare', undefined)
+  app.decorateRequest('bodyMeter', undefined)
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (request: FastifyRequest, raw: IncomingMessage, done: BodyDone) => {
     const share = (request.bodyShare = budget.open())
     const length = Number(request.headers['content-length'] ?? 0)
     const limit = request.routeOptions.bodyLimit
-    receiveBody(raw, { share, length, limit, pace }, done)
+    receiveBody(raw, { share, length, limit, pace, meter: request.bodyMeter }, done)
   })
   app.addHook('onSend', (request, _reply, _payload, done) => {
     request.bodyShare?.close()

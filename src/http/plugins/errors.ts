@@ -13,6 +13,7 @@ import type { Headers } from '../render.ts'
 import { STREAM_PREFIX, pathOf } from '../stream-url.ts'
 import { STREAM_METHODS, commonHeaders } from './browser.ts'
 import { logWhenOver, noteFailure } from './request-log.ts'
+import { urlRefusal } from './url-length.ts'
 
 /** The framework's own refusals, by its stable codes, in our words. */
 const FRAMEWORK_ERRORS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
@@ -62,12 +63,13 @@ function registerServerEvents({ server }: FastifyInstance, cors: Cors): void {
 }
 
 /** Answers what the router refuses before any route is found; no hook runs for it. */
-export function onFrameworkError(
+export function frameworkErrorHandler(
   cors: Cors,
+  maxUrlBytes: number,
 ): (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => void {
   return (error, request, reply) => {
     logWhenOver(request, reply)
-    const known = toGatewayError(error)
+    const known = urlRefusal(request.url, maxUrlBytes) ?? toGatewayError(error)
     void reply.headers(commonHeaders(cors, request))
     send(reply, known === undefined ? internalProblem() : toProblem(known, 0))
   }

@@ -4,7 +4,7 @@ import { systemClock } from '../../../src/clock.ts'
 import { loadConfig } from '../../../src/config.ts'
 import { Cors } from '../../../src/http/cors.ts'
 import { registerBrowser } from '../../../src/http/plugins/browser.ts'
-import { onFrameworkError, registerErrors } from '../../../src/http/plugins/errors.ts'
+import { frameworkErrorHandler, registerErrors } from '../../../src/http/plugins/errors.ts'
 
 const A = 'https://a.example'
 const PRIVATE = 'Authorization, Cookie'
@@ -16,7 +16,7 @@ afterEach(async () => {
 
 async function start(env: Record<string, string>) {
   const cors = new Cors(loadConfig(env).cors)
-  const app = Fastify({ frameworkErrors: onFrameworkError(cors) })
+  const app = Fastify({ frameworkErrors: frameworkErrorHandler(cors, 8192) })
   await registerBrowser(app, cors)
   registerErrors(app, systemClock, cors)
   app.get('/plain', () => 'x')

@@ -9,6 +9,7 @@ import {
   OffsetGoneError,
   OverloadedError,
   ProducerGapError,
+  RateLimitedError,
   RequestError,
   StaleEpochError,
   StreamClosedError,
@@ -73,6 +74,37 @@ describe('toProblem', () => {
       (random) => toProblem(new LogUnavailableError(), random).headers['retry-after'],
     )
     expect(waits).toEqual(['1', '2', '3', '4'])
+  })
+})
+
+describe('a caller that has used up its limits', () => {
+  const refused = (waitMs: number | undefined, random: number) => {
+    const error = new RateLimitedError(
+      [{ policy: 'subject-appends', quota: 5, counts: 'appends', left: 0, waitMs: waitMs ?? 0 }],
+      waitMs,
+    )
+    return toProblem(error, random).headers
+  }
+
+  test('learns which, and what is left', () => {
+    expect(refused(200, 0)).toEqual({
+      ...ALWAYS,
+      'RateLimit-Policy': '"subject-appends";q=5;w=1',
+      RateLimit: '"subject-appends";r=0;t=1',
+      'retry-after': '1',
+    })
+  })
+
+  test.each<[number | undefined, number, number]>([
+    [1, 1, 4],
+    [1000, 1, 4],
+    [1001, 2, 5],
+    [10_000, 10, 15],
+    [3_600_000, 3600, 5400],
+    [undefined, 1, 4],
+  ])('that has to wait for %s ms comes back after %d to %d s', (waitMs, soonest, latest) => {
+    const waits = [0, 0.999_999].map((random) => Number(refused(waitMs, random)['retry-after']))
+    expect(waits).toEqual([soonest, latest])
   })
 })
 

@@ -6,7 +6,7 @@ import { loadConfig } from '../../../src/config.ts'
 import { LogUnavailableError } from '../../../src/errors.ts'
 import { Cors } from '../../../src/http/cors.ts'
 import { registerBrowser } from '../../../src/http/plugins/browser.ts'
-import { onFrameworkError, registerErrors } from '../../../src/http/plugins/errors.ts'
+import { frameworkErrorHandler, registerErrors } from '../../../src/http/plugins/errors.ts'
 import { registerRequestLog } from '../../../src/http/plugins/request-log.ts'
 
 const close: (() => Promise<unknown>)[] = []
@@ -29,7 +29,7 @@ async function start() {
   const app = Fastify({
     logger: { level: 'info', stream },
     logController: new LogController({ disableRequestLogging: true }),
-    frameworkErrors: onFrameworkError(cors),
+    frameworkErrors: frameworkErrorHandler(cors, 8192),
   })
   registerRequestLog(app)
   await registerBrowser(app, cors)
