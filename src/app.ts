@@ -24,7 +24,7 @@ import { Drain, registerDrain } from './http/plugins/drain.ts'
 import { frameworkErrorHandler, onClientError, registerErrors } from './http/plugins/errors.ts'
 import { registerLimits } from './http/plugins/limits.ts'
 import { LiveLines, registerRequestLog } from './http/plugins/request-log.ts'
-import { registerUrlLength } from './http/plugins/url-length.ts'
+import { registerTargets } from './http/plugins/targets.ts'
 import { Pace } from './http/pace.ts'
 import { opsRoutes } from './http/routes/ops.ts'
 import { readRoutes } from './http/routes/read.ts'
@@ -98,7 +98,7 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
   const drain = new Drain()
   registerRequestLog(app)
   await registerBrowser(app, cors)
-  registerUrlLength(app, config.MAX_URL_BYTES)
+  registerTargets(app, config.MAX_URL_BYTES)
   registerDrain(app, drain)
   const admission = admit(config, app, clock)
   registerErrors(app, clock, cors)
@@ -139,7 +139,9 @@ function createServer(config: Config, clock: Clock, cors: Cors): FastifyInstance
     timeoutMs: config.REQUEST_TIMEOUT_MS,
     bytesPerSecond: config.MIN_UPLOAD_BYTES_PER_S,
   })
-  const server = { maxHeaderSize: config.MAX_HEADER_BYTES, ...timeoutsOf(config) }
+  // A missing Host is refused by us: Node would answer it without a word.
+  const bounds = { maxHeaderSize: config.MAX_HEADER_BYTES, requireHostHeader: false }
+  const server = { ...bounds, ...timeoutsOf(config) }
   const app = Fastify({
     logger: { level: config.LOG_LEVEL },
     logController: new LogController({ disableRequestLogging: true }),

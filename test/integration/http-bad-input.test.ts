@@ -83,6 +83,35 @@ describe('a request that can’t be served', () => {
     ],
     ['a long URL for DELETE', head(`DELETE /v1/stream/${'a'.repeat(8192)}`), 414, 'uri_too_long'],
     ['a fragment', head('PUT /v1/stream/a#b', 'Content-Length: 0'), 400, 'invalid_path'],
+    ['a control character of two bytes', head('GET /v1/stream/a%c2%80'), 400, 'invalid_path'],
+    ['a dot that is overlong', head('GET /v1/stream/%c0%ae%c0%ae/s'), 400, 'invalid_path'],
+    ['half a surrogate pair', head('GET /v1/stream/%ed%a0%80'), 400, 'invalid_path'],
+    ['a character beyond Unicode', head('GET /v1/stream/%f4%90%80%80'), 400, 'invalid_path'],
+    ['an escaped backslash', head('GET /v1/stream/a%5c..%5cs'), 400, 'invalid_path'],
+    ['dots between escaped slashes', head('GET /v1/stream/a%2f..%2fs'), 400, 'invalid_path'],
+    ['the stream prefix escaped', head('GET /v1/%73tream/s'), 404, 'not_found'],
+    ['the stream prefix in capitals', head('GET /V1/stream/s'), 404, 'not_found'],
+    ['the stream prefix with a detour', head('GET /v1/x/../stream/s'), 404, 'not_found'],
+    ['the control prefix escaped', head('GET /v1/stream/%5f_ds/jwks.json'), 404, 'not_found'],
+    ['a probe escaped', head('GET /%68ealthz'), 404, 'not_found'],
+    ['a reserved name escaped', head('PUT /v1/stream/%5f%5fds'), 400, 'reserved_path'],
+    ['a slash after it escaped', head('PUT /v1/stream/__ds%2fx'), 400, 'reserved_path'],
+    ['no host', 'GET /v1/stream/s HTTP/1.1\r\n\r\n', 400, 'bad_request'],
+    ['two hosts', head('GET /v1/stream/s', 'hOsT: other'), 400, 'bad_request'],
+    [
+      'a huge chunk extension',
+      head('POST /v1/stream/s', 'Content-Type: text/plain', 'Transfer-Encoding: chunked') +
+        `1;${'x'.repeat(20_000)}\r\nx\r\n0\r\n\r\n`,
+      400,
+      'bad_request',
+    ],
+    [
+      'huge trailers',
+      head('POST /v1/stream/s', 'Content-Type: text/plain', 'Transfer-Encoding: chunked') +
+        `1\r\nx\r\n0\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`,
+      431,
+      'headers_too_large',
+    ],
     ['a reserved name', head('PUT /v1/stream/__ds/x', 'Content-Length: 0'), 400, 'reserved_path'],
     ['an unknown path', head('GET /v2'), 404, 'not_found'],
     ['the prefix alone', head('GET /v1/stream'), 404, 'not_found'],
@@ -219,6 +248,40 @@ describe('unusual, but right', () => {
   test('512 bytes, each of them escaped, are a name', async () => {
     const { status } = await call(gateway.stream('%61'.repeat(512)), { method: 'PUT' })
     expect(status).toBe(201)
+  })
+
+  test.each([
+    '__DS',
+    '__Ds/x',
+    'a/__ds/x',
+    '__ds;x/y',
+    '...',
+    'a%2e',
+    '%252e%252e',
+    '%20',
+    'a%3fb',
+  ])('%j is a name like others', async (name) => {
+    const url = gateway.stream(name)
+    expect((await call(url, { method: 'PUT', headers: TEXT, body: name })).status).toBe(201)
+    expect((await call(url)).body).toBe(name)
+  })
+
+  test('names that only look alike are different streams', async () => {
+    const names = ['caf%C3%A9', 'cafe%CC%81', 'Caf%C3%A9', 'caf%C3%A9%E2%80%8B']
+    for (const name of names) {
+      const put = { method: 'PUT', headers: TEXT, body: name }
+      expect((await call(gateway.stream(name), put)).status).toBe(201)
+    }
+    for (const name of names) expect((await call(gateway.stream(name))).body).toBe(name)
+  })
+
+  test('trailers say nothing', async () => {
+    await call(gateway.stream('trailers'), { method: 'PUT', headers: TEXT })
+    const type = 'Content-Type: text/plain'
+    const request = head('POST /v1/stream/trailers', type, 'Transfer-Encoding: chunked')
+    await exchange(gateway.url, `${request}2;x=y\r\nab\r\n0\r\nStream-Closed: true\r\n\r\n`)
+    const { headers, body } = await call(gateway.stream('trailers'))
+    expect([body, headers['stream-closed']]).toEqual(['ab', undefined])
   })
 
   test('an absolute request target names the same stream, and Location too', async () => {

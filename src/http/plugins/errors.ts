@@ -13,7 +13,7 @@ import type { Headers } from '../render.ts'
 import { STREAM_PREFIX, pathOf } from '../stream-url.ts'
 import { STREAM_METHODS, commonHeaders } from './browser.ts'
 import { logWhenOver, noteFailure } from './request-log.ts'
-import { urlRefusal } from './url-length.ts'
+import { urlRefusal } from './targets.ts'
 
 /** The framework's own refusals, by its stable codes, in our words. */
 const FRAMEWORK_ERRORS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
