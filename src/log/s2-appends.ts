@@ -5,34 +5,26 @@
  * records: more than all else that a gateway does with them. The conditions are the same, and its
  * errors too, so that `s2-errors.ts` is right for both. One attempt, and nothing is retried.
  */
-import { Pool } from 'undici'
+import type { Pool } from 'undici'
 import { connectionFailure, refusal } from './s2-answers.ts'
 import { decodeAck, encodeAppend } from './s2-append-wire.ts'
-import { BasinEndpoint, CONNECT_TIMEOUT_MS, type BasinAddress } from './s2-endpoint.ts'
+import type { BasinEndpoint } from './s2-endpoint.ts'
 import type { AppendAck, AppendBatch } from './log.ts'
-
-export type S2AppendsOptions = BasinAddress & {
-  readonly connectTimeoutMs?: number | undefined
-}
 
 export class S2Appends {
   readonly #endpoint: BasinEndpoint
   readonly #headers: Readonly<Record<string, string>>
   readonly #pool: Pool
 
-  constructor(options: S2AppendsOptions) {
-    this.#endpoint = new BasinEndpoint(options)
+  /** `pool` has the connections to the endpoint, and is not closed by this. */
+  constructor(endpoint: BasinEndpoint, pool: Pool) {
+    this.#endpoint = endpoint
+    this.#pool = pool
     this.#headers = {
       ...this.#endpoint.headers,
       'content-type': 'application/protobuf',
       accept: 'application/protobuf',
     }
-    this.#pool = new Pool(this.#endpoint.origin, {
-      connect: { timeout: options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS },
-      // Whoever appends bounds the whole call.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-    })
   }
 
   /**
@@ -47,11 +39,6 @@ export class S2Appends {
     const { statusCode, answer } = await this.#post({ path, body, signal })
     if (statusCode !== 200) throw refusal(statusCode, answer)
     return decodeAck(answer)
-  }
-
-  /** Drops what is under way and its connections. */
-  async close(): Promise<void> {
-    await this.#pool.destroy()
   }
 
   async #post(request: { path: string; body: Buffer; signal: AbortSignal }) {

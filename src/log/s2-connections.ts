@@ -4,7 +4,7 @@
  * Works around two properties of the SDK's process-wide connection pool: it closes an origin's
  * connections with the last handle, and it never gives up on a connection that went silent.
  */
-import { S2, type S2Basin, type S2ClientOptions, type S2Stream } from '@s2-dev/streamstore'
+import { S2, type S2ClientOptions, type S2Stream } from '@s2-dev/streamstore'
 import { isSilentConnection } from './s2-errors.ts'
 
 /** The SDK's default. Only its being different makes a client's connections its own. */
@@ -17,28 +17,29 @@ export type LentStream = {
   release(cause?: unknown): void
 }
 
-type Generation = { readonly basin: S2Basin; readonly handles: Set<S2Stream> }
+type Generation = { readonly client: S2; readonly handles: Set<S2Stream> }
 
-/** Lends stream handles for sessions, and moves to new connections when one has died. */
+/**
+ * Lends stream handles for sessions, and moves to new connections when one has died. All its basins
+ * are at one origin.
+ */
 export class SessionConnections {
   readonly #options: S2ClientOptions
-  readonly #basinName: string
   readonly #onReplaced: () => void
   #streamWindowBytes = STREAM_WINDOW_BYTES
   #current: Generation
 
   /** `onReplaced` hears that a connection has gone silent and sessions to come are on new ones. */
-  constructor(options: S2ClientOptions, basinName: string, onReplaced: () => void) {
+  constructor(options: S2ClientOptions, onReplaced: () => void) {
     this.#options = options
     this.#onReplaced = onReplaced
-    this.#basinName = basinName
     this.#current = this.#open()
   }
 
   /** Lends a handle. The first of a generation is kept open, so that its connections stay. */
-  lend(name: string): LentStream {
+  lend(basin: string, name: string): LentStream {
     const generation = this.#current
-    const stream = generation.basin.stream(name)
+    const stream = generation.client.basin(basin).stream(name)
     const isAnchor = generation.handles.size === 0
     generation.handles.add(stream)
     return {
@@ -77,7 +78,7 @@ export class SessionConnections {
       retry: { maxAttempts: 1, appendRetryPolicy: 'noSideEffects' },
       http2: { initialStreamWindowSize: this.#streamWindowBytes },
     })
-    return { basin: client.basin(this.#basinName), handles: new Set() }
+    return { client, handles: new Set() }
   }
 }
 

@@ -5,7 +5,7 @@
  * the SDK retry nothing: who asked knows what a second attempt would mean.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { S2, type ListStreamsInput, type S2Basin, type S2ClientOptions } from '@s2-dev/streamstore'
+import type { ListStreamsInput, S2Basin } from '@s2-dev/streamstore'
 import { LogUnavailableError } from '../errors.ts'
 import {
   checkBatch,
@@ -20,17 +20,18 @@ import {
   type ReadStart,
   type SeqNum,
 } from './log.ts'
+import { S2Account, type S2AccountOptions } from './s2-account.ts'
 import { openAppendSource, S2AppendSession } from './s2-append-session.ts'
 import { S2Appends } from './s2-appends.ts'
-import type { ConnectionObserver } from './log-observer.ts'
 import { BasinGuard, PROBE_STREAM } from './s2-basin.ts'
 import { BoundedCalls } from './s2-calls.ts'
-import { SessionConnections, type LentStream } from './s2-connections.ts'
+import type { LentStream } from './s2-connections.ts'
+import { BasinEndpoint } from './s2-endpoint.ts'
 import { appendFailure, isAlreadyThere, isFleeting, readFailure } from './s2-errors.ts'
 import { listNames } from './s2-listing.ts'
 import { readPage } from './s2-pages.ts'
-import { ReadConnections } from './s2-read-connections.ts'
 import { S2ReadSession } from './s2-session.ts'
+import type { LentTransport, S2Transport } from './s2-transport.ts'
 
 /** How long `close` waits for connections to end in good order. */
 const CLOSE_TIMEOUT_MS = 1000
@@ -39,18 +40,7 @@ const CLOSE_TIMEOUT_MS = 1000
 const EMPTY_STREAM_AGE_S = 7 * 24 * 60 * 60
 
 /** Where the log is and how long a call to it may take. */
-export type S2LogOptions = {
-  /** One URL for account and basin, as s2-lite has it. Without it: managed S2. */
-  readonly endpoint?: string | undefined
-  readonly accessToken: string
-  readonly basin: string
-  /** Bounds every call but a read session, and every append of a session. */
-  readonly requestTimeoutMs: number
-  /** Bounds the connecting of sessions: 3 seconds by default. */
-  readonly connectTimeoutMs?: number | undefined
-  /** Hears of connections only; for the calls there is `observed-log.ts`. */
-  readonly observer?: ConnectionObserver | undefined
-}
+export type S2LogOptions = S2AccountOptions & { readonly basin: string }
 
 /**
  * Opens the log and creates its basin when that is missing.
@@ -61,7 +51,8 @@ export type S2LogOptions = {
  * @throws S2Error the endpoint or the basin's name is none that S2 could have
  */
 export async function openS2Log(options: S2LogOptions): Promise<DurableLog> {
-  const log = new S2Log(options)
+  const { basin, ...account } = options
+  const log = new S2Log(new S2Account(account), basin)
   try {
     await log.ping()
   } catch {
@@ -70,46 +61,34 @@ export async function openS2Log(options: S2LogOptions): Promise<DurableLog> {
   return log
 }
 
-class S2Log implements DurableLog {
+/** The streams of one basin. */
+export class S2Log implements DurableLog {
   readonly description: string
   readonly isShared = true
   readonly #basin: S2Basin
+  readonly #endpoint: BasinEndpoint
+  readonly #lent: LentTransport
+  readonly #transport: S2Transport
   readonly #appends: S2Appends
-  readonly #connections: SessionConnections
-  readonly #reads: ReadConnections
   readonly #calls: BoundedCalls
   readonly #guard: BasinGuard
   /** Read and append sessions. */
   readonly #sessions = new Set<{ end(cause: unknown): void }>()
 
-  constructor(options: S2LogOptions) {
-    const { basin, endpoint } = options
-    this.description = `${endpoint === undefined ? 'managed S2' : `S2 at ${endpoint}`}, basin ${basin}`
-    const client = clientOptions(options)
-    const account = new S2({
-      ...client,
-      retry: { maxAttempts: 1, appendRetryPolicy: 'noSideEffects' },
-    })
-    this.#basin = account.basin(basin)
-    this.#appends = new S2Appends(options)
-    // What has gone silent for sessions of one kind is not to be trusted by those of the other.
-    this.#connections = new SessionConnections(client, basin, () => {
-      this.#reads.replace()
-      options.observer?.onConnectionsReplaced()
-    })
-    this.#reads = new ReadConnections({
-      ...options,
-      onReplaced: () => {
-        this.#connections.replace()
-        options.observer?.onConnectionsReplaced()
-      },
-    })
+  constructor(account: S2Account, basin: string) {
+    this.description = `${account.description}, basin ${basin}`
+    const { client, options } = account
+    this.#basin = client.basin(basin)
+    this.#endpoint = new BasinEndpoint({ ...options, basin })
+    this.#lent = account.lend(this.#endpoint.origin)
+    this.#transport = this.#lent.transport
+    this.#appends = new S2Appends(this.#endpoint, this.#transport.pool)
     this.#calls = new BoundedCalls(options.requestTimeoutMs)
     const probe = this.#basin.stream(PROBE_STREAM)
     this.#guard = new BasinGuard(
       {
         probe: (signal) => probe.checkTail({ signal }),
-        create: (signal) => account.basins.create({ basin }, { signal }),
+        create: (signal) => client.basins.create({ basin }, { signal }),
       },
       this.#calls,
     )
@@ -190,7 +169,8 @@ class S2Log implements DurableLog {
     const session = new S2ReadSession(from, handlers, {
       open: async (events) => {
         await this.#calls.run((own) => this.#guard.ready(own))
-        return this.#reads.open(stream, from, events)
+        const endpoint = this.#endpoint
+        return this.#transport.reads.open({ endpoint, stream, from }, events)
       },
       closed: () => this.#sessions.delete(session),
       failure: (cause) => readFailure(cause, stream),
@@ -206,7 +186,7 @@ class S2Log implements DurableLog {
       open: async () => {
         await this.#calls.run((own) => this.#guard.ready(own))
         if (!session.isOpen) throw new Error('closed before it was opened')
-        lent = this.#connections.lend(stream)
+        lent = this.#transport.appendSessions.lend(this.#basin.name, stream)
         return openAppendSource(lent.stream)
       },
       closed: (cause) => {
@@ -231,10 +211,9 @@ class S2Log implements DurableLog {
     // Before the calls: what an append session has under way is unknown, sent or not.
     for (const session of this.#sessions) session.end(cause)
     this.#calls.close()
-    this.#reads.close()
     const timer = new AbortController()
     await Promise.race([
-      Promise.all([this.#connections.close(), this.#appends.close()]),
+      this.#lent.release(),
       sleep(CLOSE_TIMEOUT_MS, undefined, { signal: timer.signal }).catch(() => undefined),
     ])
     timer.abort()
@@ -257,16 +236,5 @@ class S2Log implements DurableLog {
         return await call(own)
       }
     }, signal)
-  }
-}
-
-function clientOptions(options: S2LogOptions): S2ClientOptions {
-  const { endpoint, accessToken, connectTimeoutMs } = options
-  return {
-    accessToken,
-    // Only for appends of a session, where it must not come before our own.
-    requestTimeoutMillis: options.requestTimeoutMs,
-    ...(endpoint === undefined ? {} : { endpoints: { account: endpoint, basin: endpoint } }),
-    ...(connectTimeoutMs === undefined ? {} : { connectionTimeoutMillis: connectTimeoutMs }),
   }
 }

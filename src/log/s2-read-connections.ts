@@ -1,5 +1,5 @@
 /**
- * The connections that carry read sessions, past the SDK.
+ * The connections that carry read sessions to one origin, past the SDK.
  *
  * Gives each session a stream on a connection that has room, opens connections as they are
  * needed, and moves to new ones when one has gone silent or its server is about to go. Reconnects
@@ -7,7 +7,7 @@
  */
 import { S2Error } from '@s2-dev/streamstore'
 import type { SeqNum } from './log.ts'
-import { BasinEndpoint, CONNECT_TIMEOUT_MS, type BasinAddress } from './s2-endpoint.ts'
+import { CONNECT_TIMEOUT_MS, type BasinEndpoint } from './s2-endpoint.ts'
 import { isSilentConnection } from './s2-errors.ts'
 import { MAX_STREAMS, ReadConnection } from './s2-read-connection.ts'
 import { isDraining, ReadSource, type ReadSourceEvents } from './s2-read-source.ts'
@@ -18,7 +18,15 @@ const IDLE_MS = 10_000
 /** How often one may find the connection that it waited for full, or gone. */
 const MAX_TURNS = 5
 
-export type ReadConnectionsOptions = BasinAddress & {
+/** What a session reads: any basin at the origin will do. */
+export type ReadTarget = {
+  readonly endpoint: BasinEndpoint
+  readonly stream: string
+  readonly from: SeqNum
+}
+
+export type ReadConnectionsOptions = {
+  readonly origin: string
   readonly connectTimeoutMs?: number | undefined
   /** A connection has gone silent: sessions to come are on new ones. */
   readonly onReplaced: () => void
@@ -29,7 +37,6 @@ export type ReadConnectionsOptions = BasinAddress & {
 
 export class ReadConnections {
   readonly #options: ReadConnectionsOptions
-  readonly #endpoint: BasinEndpoint
   readonly #headers: Readonly<Record<string, string>>
   /** With how many wait for each. */
   readonly #connections = new Map<ReadConnection, number>()
@@ -39,13 +46,11 @@ export class ReadConnections {
 
   constructor(options: ReadConnectionsOptions) {
     this.#options = options
-    this.#endpoint = new BasinEndpoint(options)
-    const { protocol, host } = new URL(this.#endpoint.origin)
+    const { protocol, host } = new URL(options.origin)
     this.#headers = {
       ':method': 'GET',
       ':scheme': protocol.slice(0, -1),
       ':authority': host,
-      ...this.#endpoint.headers,
       // Even on a request without a body: it is how S2 knows a session.
       'content-type': 's2s/proto',
       accept: 'application/protobuf',
@@ -57,12 +62,12 @@ export class ReadConnections {
    *
    * @throws S2Error there is no connection to be had
    */
-  async open(stream: string, from: SeqNum, events: ReadSourceEvents): Promise<ReadSource> {
+  async open(target: ReadTarget, events: ReadSourceEvents): Promise<ReadSource> {
     for (let turn = 0; turn < MAX_TURNS; turn += 1) {
       const connection = this.#find() ?? this.#connect()
       if (connection.isConnecting) await this.#wait(connection)
       // Nothing is awaited between: of all who waited for it, the first get what room there is.
-      if (connection.room > 0) return this.#openOn(connection, stream, { from, events })
+      if (connection.room > 0) return this.#openOn(connection, target, events)
     }
     throw unavailable('connections to S2 were full or closed before they could be used')
   }
@@ -82,11 +87,11 @@ export class ReadConnections {
 
   #openOn(
     connection: ReadConnection,
-    stream: string,
-    { from, events }: { readonly from: SeqNum; readonly events: ReadSourceEvents },
+    { endpoint, stream, from }: ReadTarget,
+    events: ReadSourceEvents,
   ): ReadSource {
-    const path = `${this.#endpoint.recordsOf(stream)}?seq_num=${from}`
-    const request = connection.request({ ...this.#headers, ':path': path })
+    const path = `${endpoint.recordsOf(stream)}?seq_num=${from}`
+    const request = connection.request({ ...this.#headers, ...endpoint.headers, ':path': path })
     const onEnd = (cause: unknown): void => {
       this.#judge(connection, cause)
       events.onEnd(cause)
@@ -118,7 +123,7 @@ export class ReadConnections {
       maxWindowBytes,
     } = this.#options
     const connection = new ReadConnection({
-      origin: this.#endpoint.origin,
+      origin: this.#options.origin,
       connectTimeoutMs,
       idleMs,
       maxWindowBytes,

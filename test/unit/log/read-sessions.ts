@@ -4,8 +4,16 @@ import {
   ReadConnections,
   type ReadConnectionsOptions,
 } from '../../../src/log/s2-read-connections.ts'
+import { BasinEndpoint } from '../../../src/log/s2-endpoint.ts'
 import type { ReadSource } from '../../../src/log/s2-read-source.ts'
 import { ReadServer } from '../../support/read-server.ts'
+
+/** Says what requests carry; where they go is the pool's. */
+const BASIN = new BasinEndpoint({
+  endpoint: 'http://s2.test',
+  accessToken: 'a-token',
+  basin: 'some-basin',
+})
 
 /** The server of this test. */
 export let server: ReadServer
@@ -20,9 +28,7 @@ export async function startServer(maxConcurrentStreams?: number): Promise<void> 
 
 export function pool(options: Partial<ReadConnectionsOptions> = {}): ReadConnections {
   const connections = new ReadConnections({
-    endpoint: server.url,
-    accessToken: 'a-token',
-    basin: 'some-basin',
+    origin: server.url,
     onReplaced: () => (replaced += 1),
     ...options,
   })
@@ -38,13 +44,16 @@ class Reader {
   source: ReadSource | undefined
 
   async open(connections: ReadConnections, stream = 'a/b'): Promise<this> {
-    this.source = await connections.open(stream, 7, {
-      onBatch: ({ records, tail }) => {
-        this.seqNums.push(...records.map(({ seqNum }) => seqNum))
-        this.tails.push(tail)
+    this.source = await connections.open(
+      { endpoint: BASIN, stream, from: 7 },
+      {
+        onBatch: ({ records, tail }) => {
+          this.seqNums.push(...records.map(({ seqNum }) => seqNum))
+          this.tails.push(tail)
+        },
+        onEnd: (cause) => this.ends.push(cause),
       },
-      onEnd: (cause) => this.ends.push(cause),
-    })
+    )
     return this
   }
 

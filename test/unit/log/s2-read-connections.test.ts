@@ -124,7 +124,7 @@ describe('connections', () => {
   test('are all closed at the end, and none is opened any more', async () => {
     const connections = pool()
     const session = await reader(connections)
-    const opening = reader(pool({ endpoint: server.url }))
+    const opening = reader(pool({ origin: server.url }))
     connections.close()
     connections.close()
     await session.ended()
@@ -146,7 +146,7 @@ describe('connecting', () => {
     await once(mute, 'listening')
     onTestFinished(() => void mute.close())
     const { port } = mute.address() as AddressInfo
-    const connections = pool({ endpoint: `http://127.0.0.1:${port}`, connectTimeoutMs: 50 })
+    const connections = pool({ origin: `http://127.0.0.1:${port}`, connectTimeoutMs: 50 })
     const openings = await Promise.allSettled(Array.from({ length: 3 }, () => reader(connections)))
     for (const opening of openings) {
       expect(opening).toMatchObject({ reason: { code: 'CONNECTION_TIMEOUT' } })
@@ -159,7 +159,7 @@ describe('connecting', () => {
     onTestFinished(() => void mute.close())
     const { port } = mute.address() as AddressInfo
     connect(port, '127.0.0.1').destroy()
-    const connections = pool({ endpoint: `http://127.0.0.1:${port}` })
+    const connections = pool({ origin: `http://127.0.0.1:${port}` })
     const opening = reader(connections)
     await sleep(10)
     connections.close()
