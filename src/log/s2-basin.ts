@@ -1,16 +1,22 @@
 /**
- * Finds out whether the basin can be used, and creates it when it is missing.
+ * How a log stands to its basin, and when that is created: at once, or with the first stream.
  *
  * S2 may be down when we start, so nothing here is final: a failed check is made again by the
  * next call.
  */
 import { orAborted, type BoundedCalls } from './s2-calls.ts'
-import { isAlreadyThere, isBasinMissing, isStreamMissing, readFailure } from './s2-errors.ts'
+import {
+  isAlreadyThere,
+  isBasinMissing,
+  isStreamMissing,
+  readFailure,
+  streamMissing,
+} from './s2-errors.ts'
 
 /** A name of ours that is never created: asking for its tail touches nothing. */
 export const PROBE_STREAM = '__ds/ping'
 
-/** What the guard asks of S2. */
+/** What is asked of S2. */
 export type BasinCalls = {
   /** Asks for the tail of {@link PROBE_STREAM}. */
   readonly probe: (signal: AbortSignal) => Promise<unknown>
@@ -18,8 +24,26 @@ export type BasinCalls = {
   readonly create: (signal: AbortSignal) => Promise<unknown>
 }
 
+export interface BasinAccess {
+  /**
+   * Resolves when calls on the basin may be made.
+   *
+   * @throws LogUnavailableError also when `signal` is aborted: nothing was sent on its behalf
+   */
+  ready(signal: AbortSignal): Promise<void>
+
+  /** Resolves when S2 answers and the basin can be used, at this moment. */
+  ping(signal: AbortSignal): Promise<void>
+
+  /** Makes the call that creates a stream. */
+  creating(createStream: () => Promise<unknown>, signal: AbortSignal): Promise<void>
+
+  /** What a failed call means to who asked for a stream. */
+  explain(error: unknown): unknown
+}
+
 /** Guards every call on a basin, at the cost of a request before the first. */
-export class BasinGuard {
+export class BasinGuard implements BasinAccess {
   readonly #basin: BasinCalls
   readonly #calls: BoundedCalls
   #check: Promise<void> | undefined
@@ -33,8 +57,6 @@ export class BasinGuard {
    * Resolves when the basin was there once.
    *
    * All who wait share one check, which goes on when one of them gives up.
-   *
-   * @throws LogUnavailableError also when `signal` is aborted: nothing was sent on its behalf
    */
   async ready(signal: AbortSignal): Promise<void> {
     try {
@@ -44,10 +66,17 @@ export class BasinGuard {
     }
   }
 
-  /** Resolves when S2 answers and has the basin, at this moment. */
   async ping(signal: AbortSignal): Promise<void> {
     if (this.#check === undefined) await this.ready(signal)
     else await this.#ensure(signal)
+  }
+
+  async creating(createStream: () => Promise<unknown>): Promise<void> {
+    await createStream()
+  }
+
+  explain(error: unknown): unknown {
+    return error
   }
 
   #startCheck(): Promise<void> {
@@ -66,15 +95,53 @@ export class BasinGuard {
     } catch (error) {
       if (isStreamMissing(error)) return
       if (!isBasinMissing(error)) throw error
-      await this.#create(signal)
+      await createOnce(this.#basin, signal)
+    }
+  }
+}
+
+/**
+ * A basin that comes with its first stream. Until then it is one without streams: who only asks
+ * leaves nothing behind.
+ */
+export class LateBasin implements BasinAccess {
+  readonly #basin: BasinCalls
+
+  constructor(basin: BasinCalls) {
+    this.#basin = basin
+  }
+
+  async ready(): Promise<void> {
+    // Whether it is there shows with the call itself.
+  }
+
+  async ping(signal: AbortSignal): Promise<void> {
+    try {
+      await this.#basin.probe(signal)
+    } catch (error) {
+      if (!isStreamMissing(this.explain(error))) throw error
     }
   }
 
-  async #create(signal: AbortSignal): Promise<void> {
+  async creating(createStream: () => Promise<unknown>, signal: AbortSignal): Promise<void> {
     try {
-      await this.#basin.create(signal)
+      await createStream()
     } catch (error) {
-      if (!isAlreadyThere(error)) throw error
+      if (!isBasinMissing(error)) throw error
+      await createOnce(this.#basin, signal)
+      await createStream()
     }
+  }
+
+  explain(error: unknown): unknown {
+    return isBasinMissing(error) ? streamMissing(error) : error
+  }
+}
+
+async function createOnce(basin: BasinCalls, signal: AbortSignal): Promise<void> {
+  try {
+    await basin.create(signal)
+  } catch (error) {
+    if (!isAlreadyThere(error)) throw error
   }
 }

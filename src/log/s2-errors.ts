@@ -76,6 +76,12 @@ export function isBasinMissing(error: unknown): boolean {
   return hasCode(error, 404, 'basin_not_found')
 }
 
+/** S2's answer that there is no such stream, for a failure that means the same. */
+export function streamMissing(cause: unknown): S2Error {
+  const message = cause instanceof Error ? cause.message : String(cause)
+  return new S2Error({ message, status: 404, code: 'stream_not_found', origin: 'server' })
+}
+
 /** Tells whether a creation failed only because somebody has created the same before. */
 export function isAlreadyThere(error: unknown): boolean {
   return hasCode(error, 409, 'resource_already_exists')

@@ -5,7 +5,7 @@
  * the SDK retry nothing: who asked knows what a second attempt would mean.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ListStreamsInput, S2Basin } from '@s2-dev/streamstore'
+import type { S2Basin } from '@s2-dev/streamstore'
 import { LogUnavailableError } from '../errors.ts'
 import {
   checkBatch,
@@ -21,14 +21,26 @@ import {
   type SeqNum,
 } from './log.ts'
 import { S2Account, type S2AccountOptions } from './s2-account.ts'
-import { openAppendSource, S2AppendSession } from './s2-append-session.ts'
+import { openAppendSource, S2AppendSession, type AppendSource } from './s2-append-session.ts'
 import { S2Appends } from './s2-appends.ts'
-import { BasinGuard, PROBE_STREAM } from './s2-basin.ts'
+import {
+  BasinGuard,
+  LateBasin,
+  PROBE_STREAM,
+  type BasinAccess,
+  type BasinCalls,
+} from './s2-basin.ts'
 import { BoundedCalls } from './s2-calls.ts'
 import type { LentStream } from './s2-connections.ts'
 import { BasinEndpoint } from './s2-endpoint.ts'
-import { appendFailure, isAlreadyThere, isFleeting, readFailure } from './s2-errors.ts'
-import { listNames } from './s2-listing.ts'
+import {
+  appendFailure,
+  isAlreadyThere,
+  isFleeting,
+  isStreamMissing,
+  readFailure,
+} from './s2-errors.ts'
+import { listNames, type ListInput } from './s2-listing.ts'
 import { readPage } from './s2-pages.ts'
 import { S2ReadSession } from './s2-session.ts'
 import type { LentTransport, S2Transport } from './s2-transport.ts'
@@ -52,7 +64,7 @@ export type S2LogOptions = S2AccountOptions & { readonly basin: string }
  */
 export async function openS2Log(options: S2LogOptions): Promise<DurableLog> {
   const { basin, ...account } = options
-  const log = new S2Log(new S2Account(account), basin)
+  const log = new S2Log(new S2Account(account), { basin, creation: 'at once' })
   try {
     await log.ping()
   } catch {
@@ -61,7 +73,13 @@ export async function openS2Log(options: S2LogOptions): Promise<DurableLog> {
   return log
 }
 
-/** The streams of one basin. */
+export type BasinChoice = {
+  readonly basin: string
+  /** When a basin that is missing is created; until then it is one without streams. */
+  readonly creation: 'at once' | 'with its first stream'
+}
+
+/** The streams of one basin. Opens at once, and whatever is wrong shows with the calls. */
 export class S2Log implements DurableLog {
   readonly description: string
   readonly isShared = true
@@ -71,11 +89,11 @@ export class S2Log implements DurableLog {
   readonly #transport: S2Transport
   readonly #appends: S2Appends
   readonly #calls: BoundedCalls
-  readonly #guard: BasinGuard
+  readonly #access: BasinAccess
   /** Read and append sessions. */
   readonly #sessions = new Set<{ end(cause: unknown): void }>()
 
-  constructor(account: S2Account, basin: string) {
+  constructor(account: S2Account, { basin, creation }: BasinChoice) {
     this.description = `${account.description}, basin ${basin}`
     const { client, options } = account
     this.#basin = client.basin(basin)
@@ -85,13 +103,12 @@ export class S2Log implements DurableLog {
     this.#appends = new S2Appends(this.#endpoint, this.#transport.pool)
     this.#calls = new BoundedCalls(options.requestTimeoutMs)
     const probe = this.#basin.stream(PROBE_STREAM)
-    this.#guard = new BasinGuard(
-      {
-        probe: (signal) => probe.checkTail({ signal }),
-        create: (signal) => client.basins.create({ basin }, { signal }),
-      },
-      this.#calls,
-    )
+    const calls: BasinCalls = {
+      probe: (signal) => probe.checkTail({ signal }),
+      create: (signal) => client.basins.create({ basin }, { signal }),
+    }
+    this.#access =
+      creation === 'at once' ? new BasinGuard(calls, this.#calls) : new LateBasin(calls)
   }
 
   async createStream(stream: string, signal?: AbortSignal): Promise<void> {
@@ -102,8 +119,9 @@ export class S2Log implements DurableLog {
       deleteOnEmpty: { minAgeSecs: EMPTY_STREAM_AGE_S },
     }
     try {
-      await this.#repeatable(async (own) => {
-        await this.#basin.streams.create({ stream, config }, { signal: own })
+      await this.#repeatable((own) => {
+        const create = () => this.#basin.streams.create({ stream, config }, { signal: own })
+        return this.#access.creating(create, own)
       }, signal)
     } catch (error) {
       if (!isAlreadyThere(error)) throw readFailure(error, stream)
@@ -117,11 +135,18 @@ export class S2Log implements DurableLog {
   ): Promise<readonly string[]> {
     // Every request has the whole time-out: a call that had to skip many deleted streams within
     // one could fail each time at the same place.
-    const list = (input: ListStreamsInput) =>
-      this.#repeatable((own) => this.#basin.streams.list(input, { signal: own }), signal)
+    const list = async (input: ListInput) => {
+      const { streams: entries, hasMore } = await this.#repeatable(
+        (own) => this.#basin.streams.list(input, { signal: own }),
+        signal,
+      )
+      return { entries, hasMore }
+    }
     try {
       return await listNames(list, prefix, startAfter)
     } catch (error) {
+      // S2 may answer for a basin that is missing with an empty page, or not: s2-lite does.
+      if (isStreamMissing(error)) return []
       throw readFailure(error, prefix)
     }
   }
@@ -168,12 +193,12 @@ export class S2Log implements DurableLog {
   openReadSession(stream: string, from: SeqNum, handlers: ReadSessionHandlers): ReadSession {
     const session = new S2ReadSession(from, handlers, {
       open: async (events) => {
-        await this.#calls.run((own) => this.#guard.ready(own))
+        await this.#calls.run((own) => this.#access.ready(own))
         const endpoint = this.#endpoint
         return this.#transport.reads.open({ endpoint, stream, from }, events)
       },
       closed: () => this.#sessions.delete(session),
-      failure: (cause) => readFailure(cause, stream),
+      failure: (cause) => readFailure(this.#access.explain(cause), stream),
     })
     this.#sessions.add(session)
     return session
@@ -184,10 +209,10 @@ export class S2Log implements DurableLog {
     const session = new S2AppendSession(stream, {
       bounded: (call) => this.#calls.run(call),
       open: async () => {
-        await this.#calls.run((own) => this.#guard.ready(own))
+        await this.#calls.run((own) => this.#access.ready(own))
         if (!session.isOpen) throw new Error('closed before it was opened')
         lent = this.#transport.appendSessions.lend(this.#basin.name, stream)
-        return openAppendSource(lent.stream)
+        return this.#explained(await openAppendSource(lent.stream))
       },
       closed: (cause) => {
         lent?.release(cause)
@@ -200,7 +225,7 @@ export class S2Log implements DurableLog {
 
   async ping(signal?: AbortSignal): Promise<void> {
     try {
-      await this.#calls.run((own) => this.#guard.ping(own), signal)
+      await this.#calls.run((own) => this.#access.ping(own), signal)
     } catch (error) {
       throw readFailure(error, PROBE_STREAM)
     }
@@ -221,9 +246,23 @@ export class S2Log implements DurableLog {
 
   #call<T>(call: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T> {
     return this.#calls.run(async (own) => {
-      await this.#guard.ready(own)
-      return call(own)
+      await this.#access.ready(own)
+      try {
+        return await call(own)
+      } catch (error) {
+        throw this.#access.explain(error)
+      }
     }, signal)
+  }
+
+  #explained(source: AppendSource): AppendSource {
+    const explain = (error: unknown): never => {
+      throw this.#access.explain(error)
+    }
+    return {
+      append: (input) => source.append(input).catch(explain),
+      abandon: () => source.abandon(),
+    }
   }
 
   /** A call that means the same when it is made twice: it is, within its time, if that may help. */

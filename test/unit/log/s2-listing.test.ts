@@ -1,20 +1,17 @@
-import type { ListStreamsInput, ListStreamsResponse } from '@s2-dev/streamstore'
 import { expect, test } from 'vitest'
-import { listNames } from '../../../src/log/s2-listing.ts'
+import { listNames, type ListInput, type ListPage } from '../../../src/log/s2-listing.ts'
 
 /** S2's answers, one after the other: names, with a `-` before those under deletion. */
 function answering(pages: readonly (readonly string[])[]) {
-  const asked: ListStreamsInput[] = []
-  const list = (input: ListStreamsInput): Promise<ListStreamsResponse> => {
+  const asked: ListInput[] = []
+  const list = (input: ListInput): Promise<ListPage> => {
     const page = pages[asked.length] ?? []
     asked.push(input)
-    const streams = page.map((entry) => ({
+    const entries = page.map((entry) => ({
       name: entry.replace(/^-/, ''),
-      createdAt: new Date(0),
       deletedAt: entry.startsWith('-') ? new Date(1) : null,
-      cipher: null,
     }))
-    return Promise.resolve({ streams, hasMore: asked.length < pages.length })
+    return Promise.resolve({ entries, hasMore: asked.length < pages.length })
   }
   return { list, asked }
 }
