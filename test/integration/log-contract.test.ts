@@ -145,7 +145,7 @@ describe.each(logAdapters)('$name', (adapter) => {
           'x'.repeat(511),
           'x'.repeat(512),
           'é'.repeat(256),
-        ]
+        ].map((name) => adapter.nameOf?.(name) ?? name)
         for (const [index, name] of names.entries()) {
           await log.createStream(name)
           expect(await log.checkTail(name), name).toBe(0)

@@ -3,10 +3,13 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach } from 'vitest'
+import { systemClock } from '../../src/clock.ts'
 import { openEmbeddedLog } from '../../src/log/embedded-log.ts'
 import type { DurableLog } from '../../src/log/log.ts'
 import type { LogObserver } from '../../src/log/log-observer.ts'
 import { observed } from '../../src/log/observed-log.ts'
+import { ProjectRule } from '../../src/protocol/project.ts'
+import { openMemoryProjects } from './memory-projects.ts'
 import { findS2Lite, startS2Lite } from './s2-lite.ts'
 
 const ignore = (): void => {}
@@ -27,7 +30,13 @@ export type LogPlace = {
   readonly log: DurableLog
   readonly stream: string
 }
-export type LogAdapter = { name: string; isMissing: boolean; start: () => Promise<LogBackend> }
+export type LogAdapter = {
+  name: string
+  isMissing: boolean
+  /** What a log of this kind takes for a name: itself when left out. */
+  nameOf?: (text: string) => string
+  start: () => Promise<LogBackend>
+}
 
 export const logAdapters: readonly LogAdapter[] = [
   {
@@ -76,6 +85,41 @@ export const logAdapters: readonly LogAdapter[] = [
             endpoint: server.url,
             accessToken: 'any',
             basin: 'log-contract',
+            requestTimeoutMs: 10_000,
+          }),
+        stop: () => server.stop('SIGKILL'),
+      }
+    },
+  },
+  {
+    name: 'projects (memory)',
+    isMissing: false,
+    nameOf: (text) => `a-project/${text}`,
+    start: () =>
+      Promise.resolve({
+        // Few, so that logs are closed and opened again.
+        open: () => Promise.resolve(openMemoryProjects({ maxOpen: 2 }).log),
+        stop: () => Promise.resolve(),
+      }),
+  },
+  {
+    name: 'projects (s2-lite)',
+    isMissing: findS2Lite() === undefined,
+    nameOf: (text) => `a-project/${text}`,
+    start: async () => {
+      const { openS2ProjectLog } = await import('../../src/log/s2-projects.ts')
+      const server = await startS2Lite()
+      const rule = new ProjectRule('of-')
+      return {
+        open: () =>
+          openS2ProjectLog({
+            endpoint: server.url,
+            accessToken: 'any',
+            basin: 'of--gateway',
+            basinPrefix: 'of-',
+            isProject: (text) => rule.allows(text),
+            clock: systemClock,
+            maxOpen: 2,
             requestTimeoutMs: 10_000,
           }),
         stop: () => server.stop('SIGKILL'),

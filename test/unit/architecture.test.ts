@@ -16,12 +16,25 @@ const RULES: readonly { from: string; may: readonly string[] }[] = [
   { from: 'log/log-observer.ts', may: [] },
   { from: 'log/observed-log.ts', may: ['log/log.ts', 'log/log-observer.ts', 'errors.ts'] },
   { from: 'log/append-pipeline.ts', may: ['log/log.ts', 'errors.ts'] },
+  { from: 'log/open-logs.ts', may: ['log/log.ts', 'errors.ts', 'clock.ts'] },
+  {
+    from: 'log/project-',
+    may: [
+      'log/log.ts',
+      'log/append-pipeline.ts',
+      'log/open-logs.ts',
+      'log/project-',
+      'errors.ts',
+      'clock.ts',
+    ],
+  },
   {
     from: 'log/s2-',
     may: [
       'log/log.ts',
       'log/append-pipeline.ts',
       'log/log-observer.ts',
+      'log/project-log.ts',
       'log/s2-',
       'errors.ts',
       'clock.ts',
