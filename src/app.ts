@@ -35,7 +35,9 @@ import { HubRegistry } from './hub/registry.ts'
 import type { LogObserver } from './log/log-observer.ts'
 import type { DurableLog } from './log/log.ts'
 import { observed } from './log/observed-log.ts'
+import { StreamNames } from './protocol/names.ts'
 import { MAX_STREAM_NAME_BYTES } from './protocol/path.ts'
+import { ProjectRule } from './protocol/project.ts'
 import { StreamService } from './streams/service.ts'
 import type { StreamWatch } from './streams/watch.ts'
 import { streamsOf } from './subscriptions/streams.ts'
@@ -78,7 +80,8 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
   const log = observer?.log ? observed(dependencies.log, observer.log) : dependencies.log
   const cors = new Cors(config.cors)
   const app = createServer(config, clock, cors)
-  const parts = { log, clock, gatewayId: randomBytes(9).toString('base64url') }
+  const names = namesOf(config)
+  const parts = { log, clock, names, gatewayId: randomBytes(9).toString('base64url') }
   const subscriptions =
     config.SUBSCRIPTIONS === 'on'
       ? createSubscriptions(config, parts, { app, streams: streamsOf(() => streams) })
@@ -104,15 +107,16 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
   registerErrors(app, clock, cors)
   limit(config, app, clock)
   await app.register(opsRoutes, { ping: (signal) => log.ping(signal), drain })
-  await app.register(writeRoutes, { streams })
-  await app.register(readRoutes, { streams, live, clock })
+  await app.register(writeRoutes, { streams, names })
+  await app.register(readRoutes, { streams, names, live, clock })
   if (subscriptions !== undefined) {
     const { service, work } = subscriptions
     const publicUrl = config.PUBLIC_URL
-    await app.register(subscriptionRoutes, { subscriptions: service, work, publicUrl })
+    await app.register(subscriptionRoutes, { subscriptions: service, work, names, publicUrl })
     subscriptions.start()
   }
-  const onLane = { live, clock, drain, admission, cors, maxUrlBytes: config.MAX_URL_BYTES }
+  const { MAX_URL_BYTES: maxUrlBytes } = config
+  const onLane = { names, live, clock, drain, admission, cors, maxUrlBytes }
   const lane = config.FAST_LANE === 'on' ? openFastLane(app, onLane) : undefined
   // After the lane, which has a connection come twice when it gives it to Node.
   admission.watch(app.server)
@@ -124,7 +128,12 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
 type Parts = {
   readonly log: DurableLog
   readonly clock: Clock
+  readonly names: StreamNames
   readonly gatewayId: string
+}
+
+function namesOf({ TENANCY, S2_BASIN_PREFIX }: Config): StreamNames {
+  return new StreamNames(TENANCY === 'project' ? new ProjectRule(S2_BASIN_PREFIX) : undefined)
 }
 
 /** How often Node looks for requests whose time is over. */
@@ -254,7 +263,7 @@ function logBackgroundErrors({ log }: FastifyInstance): (task: string, error: un
 
 function createHubs(
   config: Config,
-  parts: Omit<Parts, 'gatewayId'> & { readonly observer: GatewayObserver | undefined },
+  parts: Pick<Parts, 'log' | 'clock'> & { readonly observer: GatewayObserver | undefined },
   app: FastifyInstance,
   streams: StreamService,
 ): HubRegistry {
@@ -284,7 +293,7 @@ function createHubs(
 
 function openFastLane(
   app: FastifyInstance,
-  parts: Pick<FastLaneOptions, 'live' | 'clock' | 'drain' | 'admission' | 'cors' | 'maxUrlBytes'>,
+  parts: Omit<FastLaneOptions, 'server' | 'lines'>,
 ): FastLane {
   const lane = new FastLane({ ...parts, server: app.server, lines: new LiveLines(app.log) })
   // When Node closes those it has; `onClose` would wait for the server, and that for them.

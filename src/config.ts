@@ -8,6 +8,7 @@ import { z } from 'zod'
 import { corsVariables, impossibleCors, originPolicy } from './config-cors.ts'
 import { proxies, quotas } from './config-limits.ts'
 import type { OriginPolicy } from './protocol/origins.ts'
+import { ProjectRule, gatewayBasin } from './protocol/project.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -63,6 +64,18 @@ const variables = z.object({
     .string()
     .regex(/^[a-z0-9][a-z0-9-]{6,46}[a-z0-9]$/, 'must be 8 to 48 of a-z, 0-9 and inner hyphens')
     .optional(),
+  /** `project`: the first segment of a name is a project, and each has a basin of its own. */
+  TENANCY: z.enum(['single', 'project'], 'must be single or project').default('single'),
+  /** The rest of a basin's name, 48 characters at most, is for the project, or for us: `-gateway`. */
+  S2_BASIN_PREFIX: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9-]{0,39}$/, 'must be 1 to 40 of a-z, 0-9 and hyphens, which come later')
+    .optional(),
+  /**
+   * Of managed S2 each has connections of its own: at three or so they are 3,000 descriptors, and
+   * fewer than clients have by default.
+   */
+  MAX_OPEN_PROJECTS: integer(1000, 1, 1_000_000),
   AUTH: z.literal('none', { error: 'must be none: no other kind is supported' }).optional(),
   LOG_LEVEL: z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`).default('info'),
 
@@ -170,7 +183,10 @@ export type LogConfig =
       /** Undefined for managed S2. */
       readonly endpoint: string | undefined
       readonly accessToken: string
+      /** With projects: where our own names are. */
       readonly basin: string
+      /** Undefined: all names are in `basin`. Otherwise each project has one, named by this and it. */
+      readonly basinPrefix: string | undefined
     }
 
 export type Config = Readonly<Variables> & {
@@ -219,11 +235,18 @@ function usesS2({
 /** What is missing, judged by what was given: malformed or not, it shows what is meant. */
 function* missing(given: Given): Generator<string> {
   const { S2_ENDPOINT, S2_BASIN, AUTH, HOST = LOOPBACK } = given
-  if (usesS2(given) && S2_ENDPOINT === undefined && S2_BASIN === undefined) {
+  const hasProjects = given.TENANCY === 'project'
+  if (usesS2(given) && S2_ENDPOINT === undefined && S2_BASIN === undefined && !hasProjects) {
     yield 'S2_BASIN is needed with managed S2: basin names are shared with all its users'
   }
   if (!usesS2(given) && S2_BASIN !== undefined) {
     yield 'S2_BASIN is set, but neither S2_ENDPOINT nor S2_ACCESS_TOKEN is'
+  }
+  if (hasProjects && usesS2(given) && given.S2_BASIN_PREFIX === undefined) {
+    yield 'S2_BASIN_PREFIX is needed with TENANCY=project: with the project it names a basin'
+  }
+  if (!hasProjects && given.S2_BASIN_PREFIX !== undefined) {
+    yield 'S2_BASIN_PREFIX is set, but TENANCY is not project'
   }
   if (AUTH === undefined && (usesS2(given) || !isLoopback(HOST))) {
     yield 'AUTH must be set (AUTH=none lets everybody in) unless the log is embedded and HOST is loopback'
@@ -235,6 +258,9 @@ function* impossible(config: Variables | undefined): Generator<string> {
   if (config !== undefined && config.MAX_BUFFERED_APPEND_BYTES < config.MAX_APPEND_BYTES) {
     yield 'MAX_BUFFERED_APPEND_BYTES must be at least MAX_APPEND_BYTES'
   }
+  if (config !== undefined && isProjectBasin(config)) {
+    yield 'S2_BASIN must not be S2_BASIN_PREFIX and a project: its clients would reach what is ours'
+  }
   if (config !== undefined && usesS2(config) && config.APPEND_LOCK_MS < config.S2_TIMEOUT_MS) {
     yield 'APPEND_LOCK_MS must be at least S2_TIMEOUT_MS: one attempt may take as long'
   }
@@ -244,14 +270,25 @@ function* impossible(config: Variables | undefined): Generator<string> {
   }
 }
 
+/** Our own names must not be within reach of who asks for the streams of a project. */
+function isProjectBasin({ TENANCY, S2_BASIN, S2_BASIN_PREFIX: prefix }: Variables): boolean {
+  if (TENANCY !== 'project' || S2_BASIN === undefined || prefix === undefined) return false
+  return (
+    S2_BASIN.startsWith(prefix) && new ProjectRule(prefix).allows(S2_BASIN.slice(prefix.length))
+  )
+}
+
 function logConfig(config: Variables): LogConfig {
   if (!usesS2(config)) return { kind: 'embedded', directory: config.DATA_DIR }
+  const basinPrefix = config.TENANCY === 'project' ? config.S2_BASIN_PREFIX : undefined
+  const ownBasin = basinPrefix === undefined ? LOCAL_BASIN : gatewayBasin(basinPrefix)
   return {
     kind: 's2',
     endpoint: config.S2_ENDPOINT,
     // s2-lite takes any token, but the SDK wants one.
     accessToken: config.S2_ACCESS_TOKEN ?? 'none',
-    basin: config.S2_BASIN ?? LOCAL_BASIN,
+    basin: config.S2_BASIN ?? ownBasin,
+    basinPrefix,
   }
 }
 

@@ -2,12 +2,15 @@
 import { resolve } from 'node:path'
 import { buildGateway } from './app.ts'
 import type { Gateway } from './app.ts'
+import { systemClock } from './clock.ts'
 import { ConfigError, loadConfig } from './config.ts'
 import type { Config } from './config.ts'
 import { DataDirectoryError, DataDirectoryInUseError } from './log/embedded-disk-store.ts'
 import { openEmbeddedLog } from './log/embedded-log.ts'
 import type { DurableLog } from './log/log.ts'
 import { openS2Log } from './log/s2-log.ts'
+import { openS2ProjectLog } from './log/s2-projects.ts'
+import { ProjectRule } from './protocol/project.ts'
 
 const EXIT_FAILURE = 1
 /** The usual exit code for a wrong use of a command. */
@@ -16,13 +19,22 @@ const EXIT_USAGE = 2
 /** A terminal signals the whole process group, and npm passes its own on: both mean one. */
 const SAME_SIGNAL_MS = 1000
 
-function openLog({ log, S2_TIMEOUT_MS }: Config): Promise<DurableLog> {
+function openLog({ log, S2_TIMEOUT_MS, MAX_OPEN_PROJECTS }: Config): Promise<DurableLog> {
   if (log.kind === 'embedded') {
     const location = { kind: 'directory', path: resolve(log.directory) } as const
     return openEmbeddedLog({ location, isShared: false })
   }
-  const { accessToken, basin, endpoint } = log
-  return openS2Log({ accessToken, basin, endpoint, requestTimeoutMs: S2_TIMEOUT_MS })
+  const { accessToken, basin, endpoint, basinPrefix } = log
+  const options = { accessToken, basin, endpoint, requestTimeoutMs: S2_TIMEOUT_MS }
+  if (basinPrefix === undefined) return openS2Log(options)
+  const projects = new ProjectRule(basinPrefix)
+  return openS2ProjectLog({
+    ...options,
+    basinPrefix,
+    isProject: (text) => projects.allows(text),
+    clock: systemClock,
+    maxOpen: MAX_OPEN_PROJECTS,
+  })
 }
 
 /** What a newcomer needs: where it is, what it keeps data in, and what to type. */

@@ -1,7 +1,7 @@
 /** Stream URLs: `/v1/stream/<name>`. */
 import type { FastifyRequest } from 'fastify'
 import { ForkSourceError, RequestError } from '../errors.ts'
-import { parseStreamPath } from '../protocol/path.ts'
+import type { StreamNames } from '../protocol/names.ts'
 
 export const STREAM_PREFIX = '/v1/stream/'
 export const STREAM_ROUTE = '/v1/stream/*'
@@ -23,11 +23,11 @@ export function pathOf({ url }: Pick<FastifyRequest, 'url'>): string {
  *
  * @throws RequestError `invalid_path`, `reserved_path`
  */
-export function streamNameOf(request: FastifyRequest): string {
+export function streamNameOf(request: FastifyRequest, names: StreamNames): string {
   const path = pathOf(request)
   // No part of a request target. The router would cut it off: it saw another path than we do.
   if (path.includes('#')) throw new RequestError('invalid_path', 'a request has no fragment')
-  return parseStreamPath(path.slice(STREAM_PREFIX.length))
+  return names.parsePath(path.slice(STREAM_PREFIX.length))
 }
 
 /** Where the first segment of a name ends: names are split when they are decoded. */
@@ -53,9 +53,9 @@ export function projectOf(path: string): string | undefined {
  *
  * @throws ForkSourceError there can be no stream at that path
  */
-export function sourceNameOf(path: string): string {
+export function sourceNameOf(path: string, names: StreamNames): string {
   if (!path.startsWith(STREAM_PREFIX)) throw new ForkSourceError('fork_source_not_found')
-  return parseStreamPath(path.slice(STREAM_PREFIX.length))
+  return names.parsePath(path.slice(STREAM_PREFIX.length))
 }
 
 /**

@@ -9,7 +9,7 @@ import { RequestError } from '../errors.ts'
 export const MAX_STREAM_NAME_BYTES = 512
 
 /** The first segment of names that are the protocol's own (PROTOCOL §6). */
-const RESERVED = '__ds'
+export const RESERVED = '__ds'
 
 /**
  * Reads a stream name from the path after `/v1/stream/`, not decoded yet.

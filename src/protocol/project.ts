@@ -31,13 +31,6 @@ export class ProjectRule {
   }
 }
 
-/** The first segment of a name, and the name within it; undefined for a name of one segment. */
-export function splitName(name: string): { project: string; rest: string } | undefined {
-  const slash = name.indexOf('/')
-  if (slash === -1) return undefined
-  return { project: name.slice(0, slash), rest: name.slice(slash + 1) }
-}
-
 /**
  * The basin for our own names, of which no project can be: none begins with a hyphen. So no client
  * gets at them by the name of a stream.

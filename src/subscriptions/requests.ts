@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import { RequestError } from '../errors.ts'
 import { parseGlob } from '../protocol/glob.ts'
+import type { StreamNames } from '../protocol/names.ts'
 import { parseOffset } from '../protocol/offset.ts'
 import { MAX_STREAM_NAME_BYTES, checkStreamName, trimSlashes } from '../protocol/path.ts'
 import { SubscriptionError } from './errors.ts'
@@ -71,13 +72,18 @@ const creation = z.discriminatedUnion('type', [
  *
  * @throws SubscriptionError `INVALID_REQUEST`
  */
-export function parseSubscription(body: Uint8Array): SubscriptionRequest {
+export function parseSubscription(body: Uint8Array, names: StreamNames): SubscriptionRequest {
   const request = parse(creation, body)
   const { type, lease_ttl_ms: leaseTtlMs } = request
   const streams = [...new Set(request.streams)].sort()
   if (typeof request.pattern !== 'string' && streams.length === 0) {
     throw invalid('name a pattern or streams')
   }
+  orInvalid(() => {
+    for (const stream of streams) names.check(stream)
+    if (request.type === 'pull-wake') names.check(request.wake_stream)
+    if (typeof request.pattern === 'string') names.parsePattern(request.pattern)
+  })
   return {
     type,
     streams,
@@ -127,8 +133,9 @@ function decode(segment: string): string {
  *
  * @throws SubscriptionError `INVALID_REQUEST`
  */
-export function parseStreams(body: Uint8Array): readonly string[] {
+export function parseStreams(body: Uint8Array, names: StreamNames): readonly string[] {
   const { streams } = parse(z.object({ streams: z.array(streamName).min(1) }), body)
+  orInvalid(() => streams.forEach((stream) => names.check(stream)))
   return [...new Set(streams)]
 }
 
@@ -137,10 +144,10 @@ export function parseStreams(body: Uint8Array): readonly string[] {
  *
  * @throws SubscriptionError `INVALID_REQUEST`
  */
-export function parseLinkPath(raw: string): string {
+export function parseLinkPath(raw: string, names: StreamNames): string {
   const parsed = streamName.safeParse(decode(raw))
   if (!parsed.success) throw invalid(describe(parsed.error))
-  return parsed.data
+  return orInvalid(() => names.check(parsed.data))
 }
 
 /**
@@ -216,6 +223,15 @@ function describe({ issues }: z.ZodError): string {
     .slice(0, 5)
     .map(({ path, message }) => [...path.map(String), message].join(': '))
     .join('; ')
+}
+
+/** Names and patterns are refused here as in any body, with this API's own code. */
+function orInvalid<T>(check: () => T): T {
+  try {
+    return check()
+  } catch (error) {
+    throw error instanceof RequestError ? invalid(error.message) : error
+  }
 }
 
 function invalid(message: string): SubscriptionError {

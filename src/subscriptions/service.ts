@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto'
 import { sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
-import { parseGlob } from '../protocol/glob.ts'
+import type { StreamNames } from '../protocol/names.ts'
 import {
   abandonCommand,
   createCommand,
@@ -35,6 +35,7 @@ import { judgeWebhookTarget } from './webhook-url.ts'
 
 export type SubscriptionServiceOptions = {
   readonly clock: Clock
+  readonly names: StreamNames
   readonly gatewayId: string
   readonly logs: SubscriptionLogs
   readonly membership: Membership
@@ -141,8 +142,8 @@ export class SubscriptionService {
 
   /** Links all streams that match now at their tails (PROTOCOL §6.2). */
   async #backfill(match: Match, pattern: string, wakeStream: string | undefined): Promise<void> {
-    const { listStreams, logs, patienceMs } = this.#options
-    const glob = parseGlob(pattern)
+    const { names, listStreams, logs, patienceMs } = this.#options
+    const glob = names.parsePattern(pattern)
     let last = ''
     for (;;) {
       const page = await listStreams(glob.prefix, last)
@@ -152,7 +153,7 @@ export class SubscriptionService {
       await logs.open(match.subscription).execute(stillCreating)
       last = next
       const found = page.filter(
-        (name) => !name.startsWith('__ds/') && name !== wakeStream && glob.matches(name),
+        (name) => !names.isReserved(name) && name !== wakeStream && glob.matches(name),
       )
       await this.#link(match, 'glob', found)
     }

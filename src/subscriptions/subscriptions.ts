@@ -2,6 +2,7 @@
 import { sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import type { DurableLog } from '../log/log.ts'
+import type { StreamNames } from '../protocol/names.ts'
 import { AppendWatch } from './append-watch.ts'
 import { Delivery } from './delivery.ts'
 import type { Sender } from './delivery.ts'
@@ -20,6 +21,7 @@ import { WorkService } from './work-service.ts'
 export type SubscriptionsOptions = {
   readonly log: DurableLog
   readonly clock: Clock
+  readonly names: StreamNames
   /** Unique in the world, and new for each process. */
   readonly gatewayId: string
   readonly streams: Streams
@@ -101,6 +103,7 @@ export class Subscriptions {
     this.work = new WorkService({ ...parts, keys, kick })
     this.service = new SubscriptionService({
       ...parts,
+      names: options.names,
       keys,
       kick,
       offsetOf: async (stream) => (await streams.tailOf(stream))?.offset,

@@ -5,6 +5,7 @@
  * Virtual time: a seed decides everything, and a failure names it. `SEED=17` repeats one run.
  */
 import { describe, expect, test } from 'vitest'
+import { StreamNames } from '../../src/protocol/names.ts'
 import { GatewayError } from '../../src/errors.ts'
 import { openEmbeddedLog } from '../../src/log/embedded-log.ts'
 import type { AppendSession, DurableLog } from '../../src/log/log.ts'
@@ -45,6 +46,7 @@ class Gateway {
     const shared = {
       log,
       clock: world.clock,
+      names: NAMES,
       gatewayId: id,
       commandTimeoutMs: 2000,
       onBackgroundError: (task: string, error: unknown) => world.background.push({ task, error }),
@@ -320,12 +322,13 @@ function range(length: number): number[] {
   return Array.from({ length }, (_, index) => index)
 }
 
+const NAMES = new StreamNames()
 const COMMON = { pattern: 'jobs/*', lease_ttl_ms: LEASE_MS }
 const WEBHOOK = { ...COMMON, type: 'webhook', webhook: { url: 'https://8.8.8.8/hook' } }
 const PULL = { ...COMMON, type: 'pull-wake', wake_stream: 'wakes' }
 
 async function subscribe(world: World, id: string, body: unknown): Promise<void> {
-  const request = parseSubscription(json(body))
+  const request = parseSubscription(json(body), NAMES)
   await world.insist((gateway) => gateway.subscriptions.service.create(id, request, ROOT))
 }
 

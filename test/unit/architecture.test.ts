@@ -11,7 +11,10 @@ const RULES: readonly { from: string; may: readonly string[] }[] = [
   { from: 'protocol/', may: ['protocol/', 'errors.ts', 'node:buffer'] },
   { from: 'errors.ts', may: ['protocol/offset.ts'] },
   { from: 'clock.ts', may: [] },
-  { from: 'config', may: ['config-', 'zod', 'node:net', 'protocol/origins.ts'] },
+  {
+    from: 'config',
+    may: ['config-', 'zod', 'node:net', 'protocol/origins.ts', 'protocol/project.ts'],
+  },
   { from: 'log/log.ts', may: [] },
   { from: 'log/log-observer.ts', may: [] },
   { from: 'log/observed-log.ts', may: ['log/log.ts', 'log/log-observer.ts', 'errors.ts'] },

@@ -62,6 +62,38 @@ describe('loadConfig', () => {
       { kind: 's2', endpoint: undefined, accessToken: 'secret', basin: 'my-basin' },
     ],
     [
+      'projects by a prefix, with our own names where no project can be',
+      { S2_ACCESS_TOKEN: 'secret', TENANCY: 'project', S2_BASIN_PREFIX: 'acme-', AUTH: 'none' },
+      { kind: 's2', accessToken: 'secret', basin: 'acme--gateway', basinPrefix: 'acme-' },
+    ],
+    [
+      'projects, with our own names elsewhere',
+      {
+        S2_ENDPOINT: 'http://127.0.0.1:8080',
+        TENANCY: 'project',
+        S2_BASIN_PREFIX: 'acme-',
+        S2_BASIN: 'gateway-of-acme',
+        AUTH: 'none',
+      },
+      {
+        kind: 's2',
+        endpoint: 'http://127.0.0.1:8080',
+        accessToken: 'none',
+        basin: 'gateway-of-acme',
+        basinPrefix: 'acme-',
+      },
+    ],
+    [
+      'the embedded log with projects',
+      { TENANCY: 'project' },
+      { kind: 'embedded', directory: './data' },
+    ],
+    [
+      'the embedded log with projects as production has them',
+      { TENANCY: 'project', S2_BASIN_PREFIX: 'acme-' },
+      { kind: 'embedded', directory: './data' },
+    ],
+    [
       'the embedded log in a directory',
       { DATA_DIR: '/srv/streams' },
       { kind: 'embedded', directory: '/srv/streams' },
@@ -90,6 +122,31 @@ describe('loadConfig', () => {
       /S2_BASIN must be 8 to 48/,
     ],
     ['a basin without an S2', { S2_BASIN: 'my-basin' }, /S2_BASIN is set, but neither/],
+    ['a tenancy that does not exist', { TENANCY: 'many' }, /TENANCY must be single or project/],
+    [
+      'projects in S2 without a prefix',
+      { S2_ACCESS_TOKEN: 't', TENANCY: 'project', S2_BASIN: 'my-basin', AUTH: 'none' },
+      /S2_BASIN_PREFIX is needed with TENANCY=project/,
+    ],
+    ['a prefix without projects', { S2_BASIN_PREFIX: 'acme-' }, /TENANCY is not project/],
+    ...['-acme', 'Acme-', 'ac_me', 'ä', 'x'.repeat(41)].map(
+      (S2_BASIN_PREFIX): [string, Record<string, string>, RegExp] => [
+        `the prefix ${S2_BASIN_PREFIX}`,
+        { TENANCY: 'project', S2_BASIN_PREFIX },
+        /S2_BASIN_PREFIX must be 1 to 40/,
+      ],
+    ),
+    [
+      'a basin of ours that is the one of a project',
+      {
+        S2_ACCESS_TOKEN: 't',
+        TENANCY: 'project',
+        S2_BASIN_PREFIX: 'acme-',
+        S2_BASIN: 'acme-gateway',
+        AUTH: 'none',
+      },
+      /S2_BASIN must not be S2_BASIN_PREFIX and a project/,
+    ],
     ['managed S2 without a basin', { S2_ACCESS_TOKEN: 't', AUTH: 'none' }, /S2_BASIN is needed/],
     [
       'a lock that a living writer can lose',

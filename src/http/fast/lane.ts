@@ -5,6 +5,7 @@
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock } from '../../clock.ts'
+import type { StreamNames } from '../../protocol/names.ts'
 import type { Admission } from '../admission.ts'
 import type { Cors } from '../cors.ts'
 import { eventHeaders } from '../live.ts'
@@ -21,6 +22,7 @@ import { PollAnswers } from './poll-answers.ts'
 import { ResponseHeads } from './response.ts'
 
 export type FastLaneOptions = {
+  readonly names: StreamNames
   readonly server: Server
   readonly live: LiveReads
   readonly clock: Clock

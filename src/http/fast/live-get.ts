@@ -1,5 +1,5 @@
 /** What plain live reads ask for, worked out once for all who send the very same bytes. */
-import { parseStreamPath } from '../../protocol/path.ts'
+import type { StreamNames } from '../../protocol/names.ts'
 import { parseRead } from '../../protocol/requests.ts'
 import type { ReadRequest } from '../../protocol/requests.ts'
 import type { Cors } from '../cors.ts'
@@ -25,24 +25,25 @@ export type LiveGet = {
   readonly cookie: string | undefined
 }
 
+export type LiveGetRules = {
+  readonly names: StreamNames
+  readonly cors: Cors
+  /** Longer ones are refused, which is not done here. */
+  readonly maxUrlBytes: number
+}
+
 /** Heads that are remembered; those who poll one stream send but a few at a time. */
 const MAX_KNOWN = 256
 
 /** Heads that are of one client alone, and nothing to be kept; a ticket may be in `Referer`, too. */
 const SECRET = /\r\n(?:authorization|cookie):|[?&]ticket=/i
 
-export type LiveGetOptions = {
-  readonly cors: Cors
-  /** Longer ones are refused, which is not done here. */
-  readonly maxUrlBytes: number
-}
-
 export class LiveGets {
+  readonly #rules: LiveGetRules
   readonly #known = new Map<string, LiveGet>()
-  readonly #options: LiveGetOptions
 
-  constructor(options: LiveGetOptions) {
-    this.#options = options
+  constructor(rules: LiveGetRules) {
+    this.#rules = rules
   }
 
   /** The live read in what a connection sent at once; undefined if it is not for the fast lane. */
@@ -51,7 +52,7 @@ export class LiveGets {
     const head = bytes.toString('latin1')
     const known = this.#known.get(head)
     if (known !== undefined) return known
-    const get = parse(bytes, this.#options)
+    const get = parse(bytes, this.#rules)
     if (get === undefined || SECRET.test(head)) return get
     if (this.#known.size === MAX_KNOWN) this.#known.clear()
     this.#known.set(head, get)
@@ -59,12 +60,12 @@ export class LiveGets {
   }
 }
 
-function parse(bytes: Buffer, { cors, maxUrlBytes }: LiveGetOptions): LiveGet | undefined {
+function parse(bytes: Buffer, { names, cors, maxUrlBytes }: LiveGetRules): LiveGet | undefined {
   const plain = readPlainGet(bytes)
   if (plain === undefined || plain.url.length > maxUrlBytes) return undefined
   const { path, query, headers } = plain
   try {
-    const name = parseStreamPath(path.slice(STREAM_PREFIX.length))
+    const name = names.parsePath(path.slice(STREAM_PREFIX.length))
     const read = parseRead(query, headers)
     const common = cors.headersFor(path, headers['origin'])
     return {

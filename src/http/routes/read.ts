@@ -1,6 +1,7 @@
 /** GET and HEAD {stream-url}: metadata, history, long-poll, SSE (PROTOCOL §5.5-§5.8). */
 import type { FastifyPluginCallback, FastifyReply } from 'fastify'
 import type { Clock } from '../../clock.ts'
+import type { StreamNames } from '../../protocol/names.ts'
 import { parseRead } from '../../protocol/requests.ts'
 import type { Query } from '../../protocol/requests.ts'
 import type { StreamService } from '../../streams/service.ts'
@@ -15,19 +16,20 @@ import { STREAM_ROUTE, streamNameOf } from '../stream-url.ts'
 
 type Options = {
   readonly streams: StreamService
+  readonly names: StreamNames
   readonly live: LiveReads
   readonly clock: Clock
 }
 
 export const readRoutes: FastifyPluginCallback<Options> = (app, options, done) => {
-  const { streams, live, clock } = options
+  const { streams, names, live, clock } = options
 
   app.head(STREAM_ROUTE, async (request, reply) => {
-    return send(reply, renderMetadata(await streams.describe(streamNameOf(request))))
+    return send(reply, renderMetadata(await streams.describe(streamNameOf(request, names))))
   })
 
   app.get<{ Querystring: Query }>(STREAM_ROUTE, async (request, reply) => {
-    const name = streamNameOf(request)
+    const name = streamNameOf(request, names)
     const read = parseRead(request.query, request.headers)
     const ifNoneMatch = request.headers['if-none-match']
     const asked = { read, ifNoneMatch, audience: 'shared' } as const

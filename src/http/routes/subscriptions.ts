@@ -1,5 +1,6 @@
 /** The reserved subscription APIs under `__ds` (PROTOCOL §6, §7). */
 import type { FastifyInstance, FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify'
+import type { StreamNames } from '../../protocol/names.ts'
 import { SubscriptionError } from '../../subscriptions/errors.ts'
 import {
   parseClaim,
@@ -21,6 +22,7 @@ import { STREAM_PREFIX, originOf, pathOf } from '../stream-url.ts'
 type Options = {
   readonly subscriptions: SubscriptionService
   readonly work: WorkService
+  readonly names: StreamNames
   /** Where clients reach the gateway, when that can't be taken from their requests. */
   readonly publicUrl: string | undefined
 }
@@ -32,7 +34,7 @@ const PREFIX = `${CONTROL_PREFIX}subscriptions/`
 const ONE = `${PREFIX}:id`
 
 export const subscriptionRoutes: FastifyPluginCallback<Options> = (app, options, done) => {
-  const { subscriptions, work, publicUrl } = options
+  const { subscriptions, work, names, publicUrl } = options
   app.setErrorHandler((error, request, reply) => {
     if (!(error instanceof SubscriptionError)) throw error
     noteFailure(request, error)
@@ -53,7 +55,7 @@ export const subscriptionRoutes: FastifyPluginCallback<Options> = (app, options,
   })
 
   app.put(ONE, async (request, reply) => {
-    const body = parseSubscription(bodyOf(request))
+    const body = parseSubscription(bodyOf(request), names)
     const made = await subscriptions.create(idOf(request), body, rootOf(request, publicUrl))
     const status = made.kind === 'created' ? 201 : 200
     return json(reply.code(status), renderSubscription(made))
@@ -69,13 +71,13 @@ export const subscriptionRoutes: FastifyPluginCallback<Options> = (app, options,
   })
 
   app.post(`${ONE}/streams`, async (request, reply) => {
-    await subscriptions.addStreams(idOf(request), parseStreams(bodyOf(request)))
+    await subscriptions.addStreams(idOf(request), parseStreams(bodyOf(request), names))
     return reply.code(204).send()
   })
 
   app.delete(`${ONE}/streams/*`, async (request, reply) => {
     const [, , ...path] = segmentsOf(request)
-    await subscriptions.removeStream(idOf(request), parseLinkPath(path.join('/')))
+    await subscriptions.removeStream(idOf(request), parseLinkPath(path.join('/'), names))
     return reply.code(204).send()
   })
 

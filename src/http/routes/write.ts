@@ -11,16 +11,17 @@ import {
 } from '../../protocol/headers.ts'
 import { formatOffset } from '../../protocol/offset.ts'
 import type { AppendAnswer } from '../../streams/append.ts'
+import type { StreamNames } from '../../protocol/names.ts'
 import type { StreamService } from '../../streams/service.ts'
 import { STREAM_ROUTE, absoluteUrl, sourceNameOf, streamNameOf } from '../stream-url.ts'
 
-type Options = { readonly streams: StreamService }
+type Options = { readonly streams: StreamService; readonly names: StreamNames }
 
-export const writeRoutes: FastifyPluginCallback<Options> = (app, { streams }, done) => {
+export const writeRoutes: FastifyPluginCallback<Options> = (app, { streams, names }, done) => {
   app.put(STREAM_ROUTE, async (request, reply) => {
-    const name = streamNameOf(request)
+    const name = streamNameOf(request, names)
     const create = parseCreate(request.headers, bodyOf(request))
-    const source = create.fork && sourceNameOf(create.fork.sourcePath)
+    const source = create.fork && sourceNameOf(create.fork.sourcePath, names)
     const created = await streams.create(name, create, source)
     if (created.isPublic) void reply.header(STREAM_PUBLIC, 'true')
     if (created.kind === 'created') void reply.header('location', absoluteUrl(request))
@@ -32,7 +33,7 @@ export const writeRoutes: FastifyPluginCallback<Options> = (app, { streams }, do
   })
 
   app.post(STREAM_ROUTE, async (request, reply) => {
-    const name = streamNameOf(request)
+    const name = streamNameOf(request, names)
     const append = parseAppend(request.headers, bodyOf(request))
     const answer = await streams.append(name, append)
     // PROTOCOL §5.2.1: only new data of an idempotent producer is told apart from a duplicate.
@@ -44,7 +45,7 @@ export const writeRoutes: FastifyPluginCallback<Options> = (app, { streams }, do
   })
 
   app.delete(STREAM_ROUTE, async (request, reply) => {
-    await streams.delete(streamNameOf(request))
+    await streams.delete(streamNameOf(request, names))
     return reply.code(204).send()
   })
   done()

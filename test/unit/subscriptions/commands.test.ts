@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Command } from '../../../src/journal/command.ts'
+import { StreamNames } from '../../../src/protocol/names.ts'
 import { composed } from '../journal/composed.ts'
 import { EMPTY_STATE, huskState } from '../../../src/journal/state.ts'
 import { LOG_LIMITS, meteredBytes } from '../../../src/log/log.ts'
@@ -380,6 +381,7 @@ describe('a checkpoint', () => {
         description: '\u0001'.repeat(1000),
       }),
     ),
+    new StreamNames(),
   )
   const { streams: _named, ...config } = dearest
 

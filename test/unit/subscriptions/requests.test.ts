@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest'
+import { StreamNames } from '../../../src/protocol/names.ts'
+import { ProjectRule } from '../../../src/protocol/project.ts'
 import {
   hashOf,
   parseClaim,
@@ -12,6 +14,7 @@ import {
 import { at } from './builders.ts'
 
 const json = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value))
+const NAMES = new StreamNames()
 const invalid = expect.objectContaining({ code: 'INVALID_REQUEST' }) as unknown
 
 /** Names that are no stream's, as a body gives them. */
@@ -29,10 +32,25 @@ const NO_NAMES = [
   ['half a character', 'a\ud800'],
 ] as const
 
+describe('where names begin with a project', () => {
+  const names = new StreamNames(new ProjectRule('of-'))
+  const create = (body: object) => () => parseSubscription(json(body), names)
+  const pull = { type: 'pull-wake', streams: ['a-project/a'], wake_stream: 'a-project/wakes' }
+
+  test('streams, patterns and wake streams do, too', () => {
+    expect(create({ ...pull, pattern: 'a-project/**' })).not.toThrow()
+    expect(create({ ...pull, streams: ['a-project/a', 'a'] })).toThrow(invalid)
+    expect(create({ ...pull, wake_stream: 'A-project/wakes' })).toThrow(invalid)
+    expect(create({ ...pull, pattern: 'wakes' })).toThrow(invalid)
+    expect(() => parseStreams(json({ streams: ['a'] }), names)).toThrow(invalid)
+    expect(() => parseLinkPath('a', names)).toThrow(invalid)
+  })
+})
+
 describe('parseSubscription', () => {
   const webhook = { type: 'webhook', pattern: 'events/*', webhook: { url: 'https://w.example/' } }
   const pull = { type: 'pull-wake', streams: ['a'], wake_stream: 'wake/pool' }
-  const parse = (body: object) => parseSubscription(json(body))
+  const parse = (body: object) => parseSubscription(json(body), NAMES)
 
   test('reads all there is to say of a webhook', () => {
     const body = { ...webhook, streams: ['a'], lease_ttl_ms: 5000, description: 'd', more: 1 }
@@ -139,7 +157,7 @@ describe('parseSubscription', () => {
   })
 
   test.each(['', '{', '[]', 'null', '"webhook"', '1'])('refuses the body %j', (body) => {
-    expect(() => parseSubscription(Buffer.from(body))).toThrow(invalid)
+    expect(() => parseSubscription(Buffer.from(body), NAMES)).toThrow(invalid)
   })
 
   describe('and hashOf', () => {
@@ -231,7 +249,7 @@ describe('parseSubscriptionId', () => {
 })
 
 describe('parseStreams', () => {
-  const parse = (body: unknown) => parseStreams(json(body))
+  const parse = (body: unknown) => parseStreams(json(body), NAMES)
 
   test('reads each stream once, without the slashes around it', () => {
     expect(parse({ streams: ['/b/', 'a', 'b', 'c/d'] })).toEqual(['b', 'a', 'c/d'])
@@ -262,13 +280,13 @@ describe('parseLinkPath', () => {
     ['/a%20b/', 'a b'],
     ['%E4%B8%AD', '中'],
   ])('reads %j as %j', (raw, path) => {
-    expect(parseLinkPath(raw)).toBe(path)
+    expect(parseLinkPath(raw, NAMES)).toBe(path)
   })
 
   test.each(['', '%2F', 'a//b', '%2E%2E', '__ds/x', '%5F%5Fds', '%', '%FF', 'a%00', 'a%5Cb'])(
     'refuses %j',
     (raw) => {
-      expect(() => parseLinkPath(raw)).toThrow(invalid)
+      expect(() => parseLinkPath(raw, NAMES)).toThrow(invalid)
     },
   )
 })

@@ -2,9 +2,14 @@ import { describe, expect, test } from 'vitest'
 import { loadConfig } from '../../../../src/config.ts'
 import { Cors } from '../../../../src/http/cors.ts'
 import { LiveGets } from '../../../../src/http/fast/live-get.ts'
+import { StreamNames } from '../../../../src/protocol/names.ts'
 
 const MAX_URL_BYTES = 100
-const options = { cors: new Cors(loadConfig({}).cors), maxUrlBytes: MAX_URL_BYTES }
+const rules = {
+  names: new StreamNames(),
+  cors: new Cors(loadConfig({}).cors),
+  maxUrlBytes: MAX_URL_BYTES,
+}
 
 const get = (target: string, ...fields: string[]) =>
   Buffer.from([`GET ${target} HTTP/1.1`, 'Host: h', ...fields, '', ''].join('\r\n'))
@@ -16,7 +21,7 @@ describe('LiveGets', () => {
       `/v1/stream/a/b%20c?offset=${offset}&live=long-poll&cursor=9`,
       'If-None-Match: "x"',
     )
-    expect(new LiveGets(options).read(sent)).toEqual({
+    expect(new LiveGets(rules).read(sent)).toEqual({
       path: '/v1/stream/a/b%20c',
       name: 'a/b c',
       read: {
@@ -25,7 +30,7 @@ describe('LiveGets', () => {
         cursor: 9,
       },
       ifNoneMatch: '"x"',
-      common: options.cors.forAll,
+      common: rules.cors.forAll,
       readerKey: undefined,
       ticket: undefined,
       authorization: undefined,
@@ -36,7 +41,7 @@ describe('LiveGets', () => {
   test('says by what right, as it was sent', () => {
     const target = '/v1/stream/a?offset=now&live=sse&rk=rk_a-b&ticket=x.y_z'
     const sent = get(target, 'AUTHORIZATION: bearer  T.o-k=', 'cookie: __Host-t=v; b="c d"')
-    expect(new LiveGets(options).read(sent)).toMatchObject({
+    expect(new LiveGets(rules).read(sent)).toMatchObject({
       readerKey: 'rk_a-b',
       ticket: 'x.y_z',
       authorization: 'bearer  T.o-k=',
@@ -52,12 +57,12 @@ describe('LiveGets', () => {
     ['an unknown mode', '/v1/stream/a?offset=-1&live=poll'],
     ['a read that is not live', '/v1/stream/a?offset=-1'],
   ])('leaves the refusal of %s to the other way, each time', (_name, target) => {
-    const gets = new LiveGets(options)
+    const gets = new LiveGets(rules)
     expect([gets.read(get(target)), gets.read(get(target))]).toEqual([undefined, undefined])
   })
 
   test('leaves longer URLs than may be to the other way', () => {
-    const gets = new LiveGets(options)
+    const gets = new LiveGets(rules)
     const target = '/v1/stream/?offset=now&live=sse'
     const named = (bytes: number) => target.replace('?', `${'a'.repeat(bytes - target.length)}?`)
     expect(gets.read(get(named(MAX_URL_BYTES)))?.read.mode).toBe('sse')
@@ -74,20 +79,20 @@ describe('LiveGets', () => {
     ['a ticket that comes first', get(`/v1/stream/a?ticket=x&${target.split('?')[1] ?? ''}`)],
     ['a ticket for another page', get(target, 'Referer: http://h/v1/stream/b?ticket=x')],
   ])('keeps nothing of %s', (_what, sent) => {
-    const gets = new LiveGets(options)
+    const gets = new LiveGets(rules)
     const first = gets.read(sent)
     expect(first?.name).toBe('a')
     expect(gets.read(sent)).not.toBe(first)
   })
 
   test('keeps heads of different reader keys apart', () => {
-    const gets = new LiveGets(options)
+    const gets = new LiveGets(rules)
     const keys = ['a', 'b', 'a'].map((key) => gets.read(get(`${target}&rk=${key}`))?.readerKey)
     expect(keys).toEqual(['a', 'b', 'a'])
   })
 
   test('works out the same bytes once, and other bytes anew, however many there are', () => {
-    const gets = new LiveGets(options)
+    const gets = new LiveGets(rules)
     const target = (stream: number) => `/v1/stream/s${stream}?offset=now&live=sse`
     const first = gets.read(get(target(0)))
     expect(gets.read(get(target(0)))).toBe(first)
@@ -99,7 +104,7 @@ describe('LiveGets', () => {
 
   test('says what each origin gets, though all else is the same', () => {
     const env = { CORS_ORIGINS: 'https://a.example', CORS_PROJECT_ORIGINS: 'p=https://b.example' }
-    const gets = new LiveGets({ ...options, cors: new Cors(loadConfig(env).cors) })
+    const gets = new LiveGets({ ...rules, cors: new Cors(loadConfig(env).cors) })
     const allowed = (stream: string, ...fields: string[]) =>
       gets.read(get(`/v1/stream/${stream}?offset=now&live=sse`, ...fields))?.common[
         'access-control-allow-origin'
