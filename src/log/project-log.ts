@@ -152,8 +152,10 @@ export class ProjectLog implements DurableLog {
       if (first === OWN || isProject(first)) yield first
       return
     }
-    const [begin = ''] = startAfter.split('/')
-    const from = isProject(begin) && begin.startsWith(first) ? begin : undefined
+    const [begin = '', ...rest] = startAfter.split('/')
+    // `a` itself is before `a-b/x`, and only `a/` behind it.
+    const isInside = rest.length > 0 && isProject(begin) && begin.startsWith(first)
+    const from = isInside ? begin : undefined
     const projects = projectsInOrder((after) => listProjects(first, after, signal), from)
     let isOwnDue = OWN.startsWith(first)
     for await (const project of projects) {
