@@ -35,6 +35,12 @@ export type ErrorCode =
   | 'method_not_allowed'
   | 'not_supported'
   | 'invalid_fork'
+  // who may do what
+  | 'unauthenticated'
+  | 'invalid_token'
+  | 'token_expired'
+  | 'insufficient_scope'
+  | 'forbidden'
   // the stream
   | 'stream_not_found'
   | 'stream_gone'
@@ -57,6 +63,7 @@ export type ErrorCode =
   | 'rate_limited'
   | 'overloaded'
   | 'shutting_down'
+  | 'keys_unavailable'
   // the log
   | 'log_unavailable'
   | 'append_interrupted'
@@ -75,6 +82,39 @@ export class RequestError extends GatewayError {
   constructor(code: ErrorCode, message: string) {
     super(message)
     this.code = code
+  }
+}
+
+export type AuthErrorCode = Extract<
+  ErrorCode,
+  'unauthenticated' | 'invalid_token' | 'token_expired' | 'insufficient_scope' | 'forbidden'
+>
+
+const AUTH_MESSAGES: Readonly<Record<AuthErrorCode, string>> = {
+  unauthenticated: 'the request needs a token',
+  invalid_token: 'the token is not valid',
+  token_expired: 'the token has expired',
+  insufficient_scope: 'the scope of the token is too little',
+  forbidden: 'the token is not for this stream',
+}
+
+/** The request has no valid credentials, or they do not allow what it asks for (RFC 6750 §3.1). */
+export class AuthError extends GatewayError {
+  readonly code: AuthErrorCode
+  /** What it takes, where the scope is too little. */
+  readonly neededScope: string | undefined
+  constructor(code: AuthErrorCode, message: string = AUTH_MESSAGES[code], neededScope?: string) {
+    super(message)
+    this.code = code
+    this.neededScope = neededScope
+  }
+}
+
+/** No keys could be fetched yet: whether a token is valid can't be told. */
+export class KeysUnavailableError extends GatewayError {
+  readonly code = 'keys_unavailable'
+  constructor() {
+    super('the keys that verify tokens are not known yet')
   }
 }
 

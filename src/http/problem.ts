@@ -4,6 +4,7 @@
  */
 import { STATUS_CODES } from 'node:http'
 import {
+  AuthError,
   OffsetGoneError,
   ProducerGapError,
   RateLimitedError,
@@ -43,6 +44,11 @@ const STATUS = {
   empty_body: 400,
   bad_epoch_start: 400,
   bad_request: 400,
+  unauthenticated: 401,
+  invalid_token: 401,
+  token_expired: 401,
+  insufficient_scope: 403,
+  forbidden: 403,
   stale_epoch: 403,
   not_found: 404,
   stream_not_found: 404,
@@ -70,6 +76,7 @@ const STATUS = {
   not_supported: 501,
   overloaded: 503,
   shutting_down: 503,
+  keys_unavailable: 503,
   log_unavailable: 503,
   append_interrupted: 503,
   append_outcome_unknown: 503,
@@ -147,6 +154,7 @@ function protocolHeaders(error: GatewayError): Record<string, string> {
   if (error instanceof StreamClosedError) {
     return { [STREAM_CLOSED]: 'true', [STREAM_NEXT_OFFSET]: error.finalOffset }
   }
+  if (error instanceof AuthError) return authenticate(error)
   if (error instanceof StaleEpochError) return { [PRODUCER_EPOCH]: String(error.currentEpoch) }
   if (error instanceof ProducerGapError) {
     return {
@@ -158,4 +166,24 @@ function protocolHeaders(error: GatewayError): Record<string, string> {
   if (error instanceof OffsetGoneError) return { [STREAM_EARLIEST_OFFSET]: error.earliest }
   if (error instanceof RateLimitedError) return renderStanding(error.standing)
   return {}
+}
+
+const REALM = 'realm="durable-streams"'
+
+/**
+ * Which credentials it takes (RFC 6750 §3). Who has sent none learns no more than that, and who
+ * has good ones for something else needs no others.
+ */
+function authenticate({ code, message, neededScope }: AuthError): Record<string, string> {
+  if (code === 'forbidden') return {}
+  if (code === 'unauthenticated') return { 'www-authenticate': `Bearer ${REALM}` }
+  const error = code === 'insufficient_scope' ? code : 'invalid_token'
+  const parts = [REALM, `error="${error}"`, `error_description="${quotable(message)}"`]
+  if (neededScope !== undefined) parts.push(`scope="${neededScope}"`)
+  return { 'www-authenticate': `Bearer ${parts.join(', ')}` }
+}
+
+/** The characters that a description may have (RFC 6750 §3). */
+function quotable(text: string): string {
+  return text.replace(/[^\x20-\x21\x23-\x5b\x5d-\x7e]/g, '?')
 }

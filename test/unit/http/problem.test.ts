@@ -3,8 +3,10 @@ import { describe, expect, test } from 'vitest'
 import {
   AppendInterruptedError,
   AppendOutcomeUnknownError,
+  AuthError,
   BadEpochStartError,
   ContentTypeMismatchError,
+  KeysUnavailableError,
   LogUnavailableError,
   OffsetGoneError,
   OverloadedError,
@@ -50,6 +52,7 @@ describe('toProblem', () => {
     [new OffsetGoneError(offset), 410, 'offset_gone', { 'Stream-Earliest-Offset': offset }],
     [new TooManyProducersError(9), 429, 'too_many_producers', RETRY],
     [new OverloadedError('x'), 503, 'overloaded', RETRY],
+    [new KeysUnavailableError(), 503, 'keys_unavailable', RETRY],
     [new LogUnavailableError(new Error('secret')), 503, 'log_unavailable', RETRY],
     [new AppendInterruptedError(), 503, 'append_interrupted', RETRY],
     [new AppendOutcomeUnknownError(new Error('secret')), 503, 'append_outcome_unknown', RETRY],
@@ -67,6 +70,38 @@ describe('toProblem', () => {
   test('never shows a cause', () => {
     const error = new LogUnavailableError(new Error('s2.example, token abc'))
     expect(JSON.stringify(toProblem(error, 0))).not.toMatch(/example|abc/)
+  })
+
+  // RFC 6750 §3: no error for who has sent no credentials.
+  const REALM = 'Bearer realm="durable-streams"'
+  test.each<[AuthError, number, string | undefined]>([
+    [new AuthError('unauthenticated'), 401, REALM],
+    [
+      new AuthError('invalid_token'),
+      401,
+      `${REALM}, error="invalid_token", error_description="the token is not valid"`,
+    ],
+    [
+      new AuthError('token_expired'),
+      401,
+      `${REALM}, error="invalid_token", error_description="the token has expired"`,
+    ],
+    [
+      new AuthError('invalid_token', 'a "b" \\ c\r\nd é'),
+      401,
+      `${REALM}, error="invalid_token", error_description="a ?b? ? c??d ?"`,
+    ],
+    [
+      new AuthError('insufficient_scope', undefined, 'write'),
+      403,
+      `${REALM}, error="insufficient_scope", ` +
+        'error_description="the scope of the token is too little", scope="write"',
+    ],
+    [new AuthError('forbidden'), 403, undefined],
+  ])('%s: %d, WWW-Authenticate %s', (error, status, header) => {
+    const problem = toProblem(error, 0)
+    expect([problem.status, problem.headers['www-authenticate']]).toEqual([status, header])
+    expect(JSON.parse(problem.body)).toMatchObject({ code: error.code, detail: error.message })
   })
 
   test('spreads those it refuses over some seconds', () => {
