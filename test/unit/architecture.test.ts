@@ -110,6 +110,21 @@ const RULES: readonly { from: string; may: readonly string[] }[] = [
     ],
   },
   {
+    from: 'auth/',
+    may: [
+      'auth/',
+      'protocol/',
+      'errors.ts',
+      'clock.ts',
+      'jose',
+      'lru-cache',
+      'undici',
+      'zod',
+      'node:crypto',
+      'node:fs',
+    ],
+  },
+  {
     from: 'http/',
     may: [
       'http/',
@@ -163,7 +178,7 @@ describe('layers', () => {
       (file) =>
         file.startsWith('protocol/') ||
         ['hub/machine.ts', 'hub/ring.ts', 'hub/frames.ts'].includes(file) ||
-        (/^(?:journal|streams)\//.test(file) &&
+        (/^(?:journal|streams|auth)\//.test(file) &&
           readFileSync(join(SRC, file), 'utf8').includes('PURE.')),
     )
     const impure = pure.filter((file) =>
