@@ -3,56 +3,29 @@
  *
  * README.md holds the same table; a test compares the two.
  */
-import { isIPv4 } from 'node:net'
 import { z } from 'zod'
+import { authConfig, authProblems, authVariables, saysWhoMay } from './config-auth.ts'
+import type { AuthConfig } from './config-auth.ts'
 import { corsVariables, impossibleCors, originPolicy } from './config-cors.ts'
 import { proxies, quotas } from './config-limits.ts'
+import {
+  KIB,
+  LOOPBACK,
+  MIB,
+  endpoint,
+  flag,
+  integer,
+  isLoopback,
+  milliseconds,
+  text,
+  withoutSlash,
+} from './config-values.ts'
 import type { OriginPolicy } from './protocol/origins.ts'
 import { ProjectRule, gatewayBasin } from './protocol/project.ts'
 
-const KIB = 1024
-const MIB = 1024 * KIB
-
-/** The bounds are wide; they catch slips of the pen, not judgement. */
-const milliseconds = (fallback: number, max = 24 * 60 * 60 * 1000): z.ZodType<number> =>
-  integer(fallback, 1, max)
-
-const integer = (fallback: number, min: number, max: number): z.ZodType<number> => {
-  const error = `must be a whole number from ${min} to ${max}`
-  return z
-    .string()
-    .regex(/^\d+$/, error)
-    .transform(Number)
-    .pipe(z.number().min(min, error).max(max, error))
-    .prefault(String(fallback))
-}
-
 const limits = (fallback: string) => z.string().prefault(fallback).transform(quotas)
 
-const text = (fallback: string): z.ZodType<string> => z.string().default(fallback)
-
-/**
- * The SDK takes a path of `/` for one to keep, where everybody means none; and what S2 is at goes
- * into logs, so that a secret in it would too.
- */
-function endpoint(text: string, context: z.RefinementCtx): string {
-  const url = URL.canParse(text) ? new URL(text) : undefined
-  const isPlain = url !== undefined && url.search + url.hash + url.username + url.password === ''
-  if (!isPlain || !/^https?:$/.test(url.protocol)) {
-    context.addIssue('must be an http(s) URL without credentials, query or fragment')
-    return z.NEVER
-  }
-  return url.pathname === '/' ? url.origin : text
-}
-
-/** What `/v1/stream/` can follow: a base path has no slash at its end. */
-function withoutSlash(text: string): string {
-  const { origin, pathname } = new URL(text)
-  return `${origin}${pathname.replace(/\/+$/, '')}`
-}
-
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
-const LOOPBACK = '127.0.0.1'
 
 const variables = z.object({
   HOST: text(LOOPBACK),
@@ -76,8 +49,10 @@ const variables = z.object({
    * fewer than clients have by default.
    */
   MAX_OPEN_PROJECTS: integer(1000, 1, 1_000_000),
-  AUTH: z.literal('none', { error: 'must be none: no other kind is supported' }).optional(),
   LOG_LEVEL: z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`).default('info'),
+
+  // Who may do what.
+  ...authVariables,
 
   // Live reads.
   HUB_IDLE_MS: milliseconds(60_000),
@@ -133,7 +108,7 @@ const variables = z.object({
   MAX_WEBHOOK_RESPONSE_BYTES: integer(64 * KIB, KIB, MIB),
   /** A slow receiver must not hold all connections, nor be flooded. */
   MAX_WEBHOOKS_PER_HOST: integer(8, 1, 1000),
-  ALLOW_LOCAL_WEBHOOKS: z.enum(['true', 'false'], 'must be true or false').default('false'),
+  ALLOW_LOCAL_WEBHOOKS: flag('false'),
   PUBLIC_URL: z.string().transform(endpoint).transform(withoutSlash).optional(),
 
   // Pages of other origins.
@@ -192,6 +167,8 @@ export type LogConfig =
 export type Config = Readonly<Variables> & {
   readonly log: LogConfig
   readonly cors: OriginPolicy
+  /** Undefined: everybody may do everything. */
+  readonly auth: AuthConfig | undefined
 }
 
 /** The configuration is wrong or missing something. `message` names every problem, one a line. */
@@ -219,7 +196,8 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
   const problems = [...(malformed ?? []), ...missing(given), ...impossible(parsed.data)]
   if (!parsed.success || problems.length > 0) throw new ConfigError(problems)
   const { data } = parsed
-  return Object.freeze({ ...data, log: logConfig(data), cors: originPolicy(data) })
+  const groups = { log: logConfig(data), cors: originPolicy(data), auth: authConfig(data) }
+  return Object.freeze({ ...data, ...groups })
 }
 
 /** The names, for the test that compares them with the README. */
@@ -234,7 +212,7 @@ function usesS2({
 
 /** What is missing, judged by what was given: malformed or not, it shows what is meant. */
 function* missing(given: Given): Generator<string> {
-  const { S2_ENDPOINT, S2_BASIN, AUTH, HOST = LOOPBACK } = given
+  const { S2_ENDPOINT, S2_BASIN, HOST = LOOPBACK } = given
   const hasProjects = given.TENANCY === 'project'
   if (usesS2(given) && S2_ENDPOINT === undefined && S2_BASIN === undefined && !hasProjects) {
     yield 'S2_BASIN is needed with managed S2: basin names are shared with all its users'
@@ -248,9 +226,10 @@ function* missing(given: Given): Generator<string> {
   if (!hasProjects && given.S2_BASIN_PREFIX !== undefined) {
     yield 'S2_BASIN_PREFIX is set, but TENANCY is not project'
   }
-  if (AUTH === undefined && (usesS2(given) || !isLoopback(HOST))) {
+  if (!saysWhoMay(given) && (usesS2(given) || !isLoopback(HOST))) {
     yield 'AUTH must be set (AUTH=none lets everybody in) unless the log is embedded and HOST is loopback'
   }
+  yield* authProblems(given)
 }
 
 /** What is well-formed, and would never work. */
@@ -290,8 +269,4 @@ function logConfig(config: Variables): LogConfig {
     basin: config.S2_BASIN ?? ownBasin,
     basinPrefix,
   }
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
 }

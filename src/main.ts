@@ -2,6 +2,8 @@
 import { resolve } from 'node:path'
 import { buildGateway } from './app.ts'
 import type { Gateway } from './app.ts'
+import { UnusableKeyError } from './auth/key.ts'
+import { KeySourceError } from './auth/key-ring.ts'
 import { systemClock } from './clock.ts'
 import { ConfigError, loadConfig } from './config.ts'
 import type { Config } from './config.ts'
@@ -93,16 +95,18 @@ try {
   process.exit(isConfiguration(error) ? EXIT_USAGE : EXIT_FAILURE)
 }
 
+/** What another environment, or the files that it names, would mend. */
+const ENVIRONMENT_ERRORS = [ConfigError, DataDirectoryError, KeySourceError, UnusableKeyError]
+
 /** Whether another environment is what it takes. */
 function isConfiguration(error: unknown): boolean {
   if (error instanceof DataDirectoryInUseError) return false
-  return error instanceof ConfigError || error instanceof DataDirectoryError
+  return ENVIRONMENT_ERRORS.some((kind) => error instanceof kind)
 }
 
 /** What the person who starts the gateway can mend needs no stack; anything else is a bug. */
 function explain(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
-  const forPeople =
-    error instanceof ConfigError || error instanceof DataDirectoryError || 'syscall' in error
+  const forPeople = ENVIRONMENT_ERRORS.some((kind) => error instanceof kind) || 'syscall' in error
   return forPeople ? error.message : (error.stack ?? error.message)
 }

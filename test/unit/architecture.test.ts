@@ -11,10 +11,8 @@ const RULES: readonly { from: string; may: readonly string[] }[] = [
   { from: 'protocol/', may: ['protocol/', 'errors.ts', 'node:buffer'] },
   { from: 'errors.ts', may: ['protocol/offset.ts'] },
   { from: 'clock.ts', may: [] },
-  {
-    from: 'config',
-    may: ['config-', 'zod', 'node:net', 'protocol/origins.ts', 'protocol/project.ts'],
-  },
+  { from: 'config-values.ts', may: ['zod', 'node:net'] },
+  { from: 'config', may: ['config-', 'zod', 'node:net', 'protocol/', 'errors.ts'] },
   { from: 'log/log.ts', may: [] },
   { from: 'log/log-observer.ts', may: [] },
   { from: 'log/observed-log.ts', may: ['log/log.ts', 'log/log-observer.ts', 'errors.ts'] },
