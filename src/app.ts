@@ -2,9 +2,12 @@
 import { randomBytes } from 'node:crypto'
 import { createServer as createHttpServer } from 'node:http'
 import Fastify, { LogController } from 'fastify'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { systemClock } from './clock.ts'
 import type { Clock } from './clock.ts'
+import type { Authenticator } from './auth/authenticator.ts'
+import { openAuthenticator } from './auth/open.ts'
+import { ReaderKeys } from './auth/reader-keys.ts'
 import type { Config } from './config.ts'
 import { GatewayError } from './errors.ts'
 import { Admission } from './http/admission.ts'
@@ -15,22 +18,29 @@ import type { DisconnectReason } from './http/event-sink.ts'
 import { FastLane } from './http/fast/lane.ts'
 import type { FastLaneOptions } from './http/fast/lane.ts'
 import { Limits } from './http/limits.ts'
+import { OPEN_GATE } from './http/gate.ts'
+import type { Gate } from './http/gate.ts'
 import { LiveReads } from './http/live.ts'
+import type { LiveOptions } from './http/live.ts'
 import { LoopDelay } from './http/loop-delay.ts'
 import { registerAdmission } from './http/plugins/admission.ts'
+import { registerAuth } from './http/plugins/auth.ts'
 import { registerBodies } from './http/plugins/bodies.ts'
-import { registerBrowser } from './http/plugins/browser.ts'
+import { registerBrowser, registerPreflights } from './http/plugins/browser.ts'
 import { Drain, registerDrain } from './http/plugins/drain.ts'
 import { frameworkErrorHandler, onClientError, registerErrors } from './http/plugins/errors.ts'
-import { registerLimits } from './http/plugins/limits.ts'
+import { chargeRefused, registerLimits } from './http/plugins/limits.ts'
+import type { LimitsPluginOptions } from './http/plugins/limits.ts'
 import { LiveLines, registerRequestLog } from './http/plugins/request-log.ts'
 import { registerTargets } from './http/plugins/targets.ts'
 import { Pace } from './http/pace.ts'
 import { opsRoutes } from './http/routes/ops.ts'
 import { readRoutes } from './http/routes/read.ts'
 import { subscriptionRoutes } from './http/routes/subscriptions.ts'
+import { ticketRoutes } from './http/routes/tickets.ts'
 import { writeRoutes } from './http/routes/write.ts'
 import type { HubTransition } from './hub/hub.ts'
+import { TokenGate } from './http/token-gate.ts'
 import { HubRegistry } from './hub/registry.ts'
 import type { LogObserver } from './log/log-observer.ts'
 import type { DurableLog } from './log/log.ts'
@@ -88,39 +98,45 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
       : undefined
   const streams = createStreams(config, parts, { app, watch: subscriptions?.watch })
   const hubs = createHubs(config, { log, clock, observer }, app, streams)
-  const live = new LiveReads({
-    streams,
-    hubs,
-    clock,
-    longPollTimeoutMs: config.LONG_POLL_TIMEOUT_MS,
-    sseHeartbeatMs: config.SSE_HEARTBEAT_MS,
-    sseLifetimeMs: config.SSE_LIFETIME_MS,
-    sseStallMs: config.SSE_STALL_TIMEOUT_MS,
-    onSseEnd: observer?.onSseEnd,
-  })
+  const live = createLive(config, { streams, hubs, clock, onSseEnd: observer?.onSseEnd })
+  const authenticator = await openAuth(config, app, clock)
+  const gate = createGate(config, authenticator, { streams, hubs, clock })
+  authenticator?.onKeyWithdrawn((keyId) => live.leases.withdraw(keyId))
   const drain = new Drain()
   registerRequestLog(app)
-  await registerBrowser(app, cors)
+  registerBrowser(app, cors)
   registerTargets(app, config.MAX_URL_BYTES)
   registerDrain(app, drain)
   const admission = admit(config, app, clock)
   registerErrors(app, clock, cors)
-  limit(config, app, clock)
+  const limiting = limitsOf(config, clock)
+  const onRefused = (request: FastifyRequest): void => chargeRefused(request, limiting)
+  registerAuth(app, { gate, names, onRefused })
+  registerLimits(app, limiting)
+  await registerPreflights(app, cors)
   await app.register(opsRoutes, { ping: (signal) => log.ping(signal), drain })
-  await app.register(writeRoutes, { streams, names })
-  await app.register(readRoutes, { streams, names, live, clock })
+  const creation = config.AUTH_WRITE_MAY_CREATE === 'true' ? 'write' : 'manage'
+  await app.register(writeRoutes, { streams, names, gate, creation })
+  await app.register(readRoutes, { streams, names, live, gate, clock })
+  const publicUrl = config.PUBLIC_URL
+  if (authenticator !== undefined) {
+    const cookie = config.AUTH_COOKIE
+    await app.register(ticketRoutes, { authenticator, names, cookie, publicUrl })
+  }
   if (subscriptions !== undefined) {
     const { service, work } = subscriptions
-    const publicUrl = config.PUBLIC_URL
-    await app.register(subscriptionRoutes, { subscriptions: service, work, names, publicUrl })
+    const parts = { subscriptions: service, work, names, gate, publicUrl }
+    await app.register(subscriptionRoutes, parts)
     subscriptions.start()
   }
   const { MAX_URL_BYTES: maxUrlBytes } = config
-  const onLane = { names, live, clock, drain, admission, cors, maxUrlBytes }
+  const { limits, clientAddressOf } = limiting
+  const counting = { limits, clientAddressOf, maxUrlBytes }
+  const onLane = { names, live, gate, clock, drain, admission, cors, ...counting }
   const lane = config.FAST_LANE === 'on' ? openFastLane(app, onLane) : undefined
   // After the lane, which has a connection come twice when it gives it to Node.
   admission.watch(app.server)
-  const running = { app, hubs, drain, clock, subscriptions, lane }
+  const running = { app, hubs, drain, clock, subscriptions, lane, authenticator }
   return { app, hubs, shutdown: () => shutdown(config, running) }
 }
 
@@ -203,14 +219,14 @@ function admit(config: Config, app: FastifyInstance, clock: Clock): Admission {
 }
 
 /** Counts what each caller takes. */
-function limit(config: Config, app: FastifyInstance, clock: Clock): void {
+function limitsOf(config: Config, clock: Clock): LimitsPluginOptions {
   const { LIMITS_SUBJECT, LIMITS_PROJECT, LIMITS_ADDRESS, TRUST_PROXY, MAX_APPEND_BYTES } = config
   const quotas = { subject: LIMITS_SUBJECT, project: LIMITS_PROJECT, address: LIMITS_ADDRESS }
-  registerLimits(app, {
+  return {
     limits: new Limits({ clock, quotas }),
     clientAddressOf: clientAddressReader(trustIn(TRUST_PROXY)),
     maxBodyBytes: MAX_APPEND_BYTES,
-  })
+  }
 }
 
 function createStreams(
@@ -291,6 +307,50 @@ function createHubs(
   })
 }
 
+function createLive(
+  config: Config,
+  parts: Pick<LiveOptions, 'streams' | 'hubs' | 'clock' | 'onSseEnd'>,
+): LiveReads {
+  return new LiveReads({
+    ...parts,
+    longPollTimeoutMs: config.LONG_POLL_TIMEOUT_MS,
+    sseHeartbeatMs: config.SSE_HEARTBEAT_MS,
+    sseLifetimeMs: config.SSE_LIFETIME_MS,
+    sseStallMs: config.SSE_STALL_TIMEOUT_MS,
+  })
+}
+
+/** @throws KeySourceError, UnusableKeyError the keys that the configuration names can't be used */
+async function openAuth(
+  config: Config,
+  app: FastifyInstance,
+  clock: Clock,
+): Promise<Authenticator | undefined> {
+  if (config.auth === undefined) return undefined
+  const onProblem = (what: string, err: unknown): void => app.log.warn({ what, err }, 'keys')
+  return openAuthenticator({ ...config.auth, clock, onProblem })
+}
+
+function createGate(
+  config: Config,
+  authenticator: Authenticator | undefined,
+  { streams, hubs, clock }: { streams: StreamService; hubs: HubRegistry; clock: Clock },
+): Gate {
+  if (config.auth === undefined || authenticator === undefined) return OPEN_GATE
+  const { gatewaySecrets: secrets } = config.auth
+  return new TokenGate({
+    authenticator,
+    clock,
+    readerKeys: new ReaderKeys({ secrets, epoch: config.READER_KEY_EPOCH }),
+    publicStreams: config.PUBLIC_STREAMS,
+    cookie: config.AUTH_COOKIE,
+    // A hub that says no may be about to hear of a deletion, and of a public stream after it.
+    isPublic: (name) =>
+      hubs.find(name)?.stream.isPublic === true ||
+      streams.describe(name).then(({ isPublic }) => isPublic),
+  })
+}
+
 function openFastLane(
   app: FastifyInstance,
   parts: Omit<FastLaneOptions, 'server' | 'lines'>,
@@ -314,10 +374,11 @@ type Running = {
   readonly clock: Clock
   readonly subscriptions: Subscriptions | undefined
   readonly lane: FastLane | undefined
+  readonly authenticator: Authenticator | undefined
 }
 
 async function shutdown(config: Config, running: Running): Promise<void> {
-  const { app, hubs, drain, clock, subscriptions, lane } = running
+  const { app, hubs, drain, clock, subscriptions, lane, authenticator } = running
   drain.begin()
   const { SHUTDOWN_GRACE_MS } = config
   const cancel = clock.after(SHUTDOWN_GRACE_MS, () => {
@@ -327,5 +388,6 @@ async function shutdown(config: Config, running: Running): Promise<void> {
   await hubs.drain(Math.min(SHUTDOWN_GRACE_MS / 2, hubs.subscribers * DISMISSAL_MS))
   await app.close()
   await subscriptions?.stop().catch(() => undefined)
+  await authenticator?.close()
   cancel()
 }

@@ -18,6 +18,9 @@ const EXIT_FAILURE = 1
 /** The usual exit code for a wrong use of a command. */
 const EXIT_USAGE = 2
 
+/** What another environment, or the files that it names, would mend. */
+const ENVIRONMENT_ERRORS = [ConfigError, DataDirectoryError, KeySourceError, UnusableKeyError]
+
 /** A terminal signals the whole process group, and npm passes its own on: both mean one. */
 const SAME_SIGNAL_MS = 1000
 
@@ -94,9 +97,6 @@ try {
   process.stderr.write(`${explain(error)}\n`)
   process.exit(isConfiguration(error) ? EXIT_USAGE : EXIT_FAILURE)
 }
-
-/** What another environment, or the files that it names, would mend. */
-const ENVIRONMENT_ERRORS = [ConfigError, DataDirectoryError, KeySourceError, UnusableKeyError]
 
 /** Whether another environment is what it takes. */
 function isConfiguration(error: unknown): boolean {

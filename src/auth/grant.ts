@@ -1,4 +1,5 @@
 /** What a credential allows, and whether that is enough for a request. PURE. */
+import { covers } from '../protocol/glob.ts'
 import type { Glob } from '../protocol/glob.ts'
 
 /** Each allows what the ones before it do. */
@@ -32,7 +33,20 @@ const RANK: Readonly<Record<Scope, number>> = { read: 1, write: 2, manage: 3 }
 export function judge(grant: Grant, scope: Scope, streamName: string): Verdict {
   if (grant.project !== undefined && projectOf(streamName) !== grant.project) return 'forbidden'
   if (grant.streams?.some(({ matches }) => matches(streamName)) === false) return 'forbidden'
+  return judgeScope(grant, scope)
+}
+
+/** As {@link judge}, for a request that names no stream. */
+export function judgeScope(grant: Grant, scope: Scope): Verdict {
   return includes(grant.scope, scope) ? 'allowed' : 'insufficient_scope'
+}
+
+/** As {@link judge}, for a request about all the streams that a pattern can ever match. */
+export function judgePattern(grant: Grant, scope: Scope, pattern: Glob): Verdict {
+  const { project, streams } = grant
+  if (project !== undefined && projectOf(pattern.prefix) !== project) return 'forbidden'
+  if (streams?.some((held) => covers(held, pattern)) === false) return 'forbidden'
+  return judgeScope(grant, scope)
 }
 
 /** The first segment of a stream's name. */

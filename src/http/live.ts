@@ -47,6 +47,14 @@ const TURNS = 64
 /** A place, and what comes next there if the ring no longer has it. */
 export type Attached = Place & { readonly past?: Chunk }
 
+/** What is waited for. */
+export type Poll = {
+  readonly name: string
+  readonly read: ReadRequest
+  /** How long, asked once the stream is known. Throws when it may not be. */
+  readonly lease: (stream: HubStream) => Lease | undefined
+}
+
 /** Who waits for an answer. */
 export type Peer = {
   readonly isGone: boolean
@@ -85,16 +93,12 @@ export class LiveReads {
    *
    * @throws GatewayError what a catch-up read throws
    */
-  async longPoll(
-    name: string,
-    read: ReadRequest,
-    peer: Peer,
-    lease?: Lease,
-  ): Promise<LongPollResult> {
+  async longPoll({ name, read, lease }: Poll, peer: Peer): Promise<LongPollResult> {
     for (let attempt = 1; ; attempt += 1) {
       try {
         const place = await this.attach(name, read.offset)
-        return await this.#poll({ place, cursor: read.cursor, lease }, peer)
+        const held = lease(place.hub.stream)
+        return await this.#poll({ place, cursor: read.cursor, lease: held }, peer)
       } catch (error) {
         // Deleted for good, kept for its forks, or there anew: another look says which.
         const isLost = error instanceof StreamNotFoundError || error instanceof TrimmedError

@@ -36,6 +36,8 @@ export type NewFork = {
 
 export type CreateAnswer = {
   readonly kind: 'created' | 'exists'
+  /** Names this life of the stream. */
+  readonly incarnation: string
   readonly contentType: string
   readonly dataTail: SeqNum
   /** The fork depth of the offset at the data tail. */
@@ -87,12 +89,20 @@ function withAdvice(messages: () => Messages): Messages {
 export function compare(found: Incarnation, request: Requested): Decision<CreateAnswer> {
   const difference = differs(found, request)
   if (difference !== undefined) return refuse(new StreamConflictError(difference))
-  const { config, dataTail, lineage, closed } = found
+  const { id: incarnation, config, dataTail, lineage, closed } = found
   const { contentType, isPublic } = config
-  const { depth } = lineage
   return {
     kind: 'answer',
-    answer: { kind: 'exists', contentType, dataTail, depth, closed, isPublic, hasData: false },
+    answer: {
+      kind: 'exists',
+      incarnation,
+      contentType,
+      dataTail,
+      depth: lineage.depth,
+      closed,
+      isPublic,
+      hasData: false,
+    },
   }
 }
 
@@ -155,6 +165,7 @@ function create(
     records,
     answer: {
       kind: 'created',
+      incarnation: id,
       contentType: config.contentType,
       dataTail: createdAt + 1 + messages.length,
       depth: fork?.origin.lineage.depth ?? 0,

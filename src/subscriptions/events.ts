@@ -27,6 +27,8 @@ const config = z.object({
   hash: z.string(),
   /** The root of stream URLs as the subscriber reaches them: `https://host/v1/stream/`. */
   root: z.string(),
+  /** Of whoever has made it: nobody of another one may use it. Absent where there are none. */
+  project: z.string().optional(),
 })
 
 /** What a client chose when it created the subscription, normalised. Never changes afterwards. */

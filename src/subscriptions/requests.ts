@@ -11,7 +11,7 @@ import type { SubscriptionConfig } from './events.ts'
 import type { AckRequest, Fence } from './leases.ts'
 
 /** What a client asks for when it creates a subscription. */
-export type SubscriptionRequest = Omit<SubscriptionConfig, 'hash' | 'root'> & {
+export type SubscriptionRequest = Omit<SubscriptionConfig, 'hash' | 'root' | 'project'> & {
   /** The streams to link, each once and in order. */
   readonly streams: readonly string[]
 }

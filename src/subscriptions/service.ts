@@ -53,6 +53,9 @@ export type SubscriptionServiceOptions = {
   readonly maxStreams: number
 }
 
+/** Who makes a subscription: the root of stream URLs as they reach them, and their project. */
+export type Maker = Pick<SubscriptionConfig, 'root' | 'project'>
+
 /** A subscription as it is on the wire, but for where its keys are (PROTOCOL §6.3). */
 export type Described = { readonly id: string; readonly life: Subscription; readonly kid: string }
 
@@ -74,17 +77,16 @@ export class SubscriptionService {
    * Creates a subscription, or finds it there with the same configuration (PROTOCOL §6.2). When
    * it returns, every append to a stream of it wakes.
    *
-   * @param root the root of stream URLs as the subscriber reaches them
    * @throws SubscriptionError `SUBSCRIPTION_ALREADY_EXISTS`, `WEBHOOK_URL_REJECTED`, `LIMIT_REACHED`
    */
   async create(
     subscription: string,
     request: SubscriptionRequest,
-    root: string,
+    maker: Maker,
   ): Promise<Described & { readonly kind: 'created' | 'confirmed' }> {
     await this.#checkTarget(request)
     const { streams, ...chosen } = request
-    const config = { ...chosen, hash: hashOf(request), root }
+    const config = { ...chosen, hash: hashOf(request), ...maker }
     const { clock, waker } = this.#options
     for (;;) {
       // If this gateway dies over it, others learn so, and need not wait for it.

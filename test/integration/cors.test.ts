@@ -31,7 +31,8 @@ const gatewayOf = (policy: Policy, lane: string) => gateways.get(`${policy} ${la
 
 beforeAll(async () => {
   log = await openEmbeddedLog({ location: { kind: 'memory' } })
-  const bounds = { LONG_POLL_TIMEOUT_MS: '20', MAX_APPEND_BYTES: '100', MAX_HEADER_BYTES: '2048' }
+  const HEADS = { MAX_HEADER_BYTES: '2048', MAX_URL_BYTES: '1024' }
+  const bounds = { LONG_POLL_TIMEOUT_MS: '20', MAX_APPEND_BYTES: '100', ...HEADS }
   for (const [policy, env] of Object.entries(POLICIES)) {
     for (const FAST_LANE of LANES) {
       const gateway = await startGateway({ log, env: { ...bounds, ...env, FAST_LANE } })

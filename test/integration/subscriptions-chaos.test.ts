@@ -329,7 +329,7 @@ const PULL = { ...COMMON, type: 'pull-wake', wake_stream: 'wakes' }
 
 async function subscribe(world: World, id: string, body: unknown): Promise<void> {
   const request = parseSubscription(json(body), NAMES)
-  await world.insist((gateway) => gateway.subscriptions.service.create(id, request, ROOT))
+  await world.insist((gateway) => gateway.subscriptions.service.create(id, request, { root: ROOT }))
 }
 
 async function writer(world: World, appends: number): Promise<void> {

@@ -126,6 +126,7 @@ const RULES: readonly { from: string; may: readonly string[] }[] = [
     from: 'http/',
     may: [
       'http/',
+      'auth/',
       'hub/',
       'streams/',
       'subscriptions/',
@@ -136,6 +137,7 @@ const RULES: readonly { from: string; may: readonly string[] }[] = [
       '@fastify/cors',
       '@fastify/proxy-addr',
       'lru-cache',
+      'zod',
       'node:perf_hooks',
       ...PURE_BUILTINS,
     ],

@@ -61,6 +61,7 @@ export class Connection implements EventSink, Waiter, DirectOwner {
   #ahead: Buffer | undefined
   #owner: SinkOwner | undefined
   #line: LiveLine | undefined
+  #onReaderEnded: (() => void) | undefined
   /** When it has waited for a request long enough, as a turn of the wheel. */
   #dueAt = 0
 
@@ -72,6 +73,10 @@ export class Connection implements EventSink, Waiter, DirectOwner {
 
   get isGone(): boolean {
     return this.#phase === 'gone'
+  }
+
+  get remoteAddress(): string | undefined {
+    return this.#socket.remoteAddress
   }
 
   get isFull(): boolean {
@@ -141,9 +146,10 @@ export class Connection implements EventSink, Waiter, DirectOwner {
   }
 
   /** Begins a response in chunks. What is sent before {@link flush} leaves with its head. */
-  begin(head: Buffer, line: LiveLine): void {
+  begin(head: Buffer, line: LiveLine, onReaderEnded?: () => void): void {
     this.#answering()
     this.#line = line
+    this.#onReaderEnded = onReaderEnded
     this.#socket.cork()
     this.#write(head)
   }
@@ -220,9 +226,11 @@ export class Connection implements EventSink, Waiter, DirectOwner {
   }
 
   readerEnded(reason: DisconnectReason, cause?: unknown): void {
-    const line = this.#line
+    const [line, onReaderEnded] = [this.#line, this.#onReaderEnded]
     this.#line = undefined
+    this.#onReaderEnded = undefined
     line?.readerEnded(reason, cause)
+    onReaderEnded?.()
   }
 
   /** The answer is taken: the next request may come. */

@@ -10,6 +10,10 @@ import type { Admission } from '../admission.ts'
 import type { Cors } from '../cors.ts'
 import { eventHeaders } from '../live.ts'
 import type { LiveReads } from '../live.ts'
+import type { ClientAddressOf } from '../client-address.ts'
+import type { Access, Gate, Life } from '../gate.ts'
+import type { Lease } from '../leases.ts'
+import type { Limits, Principal } from '../limits.ts'
 import type { Drain } from '../plugins/drain.ts'
 import type { LiveLines } from '../plugins/request-log.ts'
 import { Wheel } from '../wheel.ts'
@@ -25,11 +29,14 @@ export type FastLaneOptions = {
   readonly names: StreamNames
   readonly server: Server
   readonly live: LiveReads
+  readonly gate: Gate
   readonly clock: Clock
   readonly drain: Drain
   readonly admission: Admission
   readonly cors: Cors
   readonly lines: LiveLines
+  readonly limits: Limits
+  readonly clientAddressOf: ClientAddressOf
   readonly maxUrlBytes: number
 }
 
@@ -39,8 +46,19 @@ const TURN_MS = 250
 /** What Node's server says of a connection whose request did not come in time. */
 const LATE = { code: 'ERR_HTTP_REQUEST_TIMEOUT' }
 
+/** A request that was let in. */
+type Admitted = {
+  readonly lease: (stream: Life) => Lease | undefined
+  /** To be called when it is over, once or more. */
+  readonly leave: () => void
+}
+
+const NOBODY: Principal = {}
+const ONE_REQUEST = { requests: 1 } as const
+
 export class FastLane {
   readonly #options: FastLaneOptions
+  readonly #needsAddress: boolean
   readonly #connections: Connections
   readonly #heads: ResponseHeads
   readonly #polls: PollAnswers
@@ -50,6 +68,7 @@ export class FastLane {
   constructor(options: FastLaneOptions) {
     const { server, clock, drain, admission } = options
     this.#options = options
+    this.#needsAddress = options.limits.limits('address')
     this.#gets = new LiveGets(options)
     this.#heads = new ResponseHeads(clock, server.keepAliveTimeout)
     this.#polls = new PollAnswers(this.#heads)
@@ -100,26 +119,68 @@ export class FastLane {
     })
   }
 
-  async #events({ path, name, read, common }: LiveGet, connection: Connection): Promise<void> {
+  /**
+   * Lets a request in, and counts it until the returned function is called.
+   *
+   * @throws GatewayError it is refused, which is not said here
+   */
+  async #admit(get: LiveGet, connection: Connection): Promise<Admitted> {
+    const { gate, limits } = this.#options
+    const admitted = gate.admit({ scope: 'read', name: get.name }, get)
+    const access = admitted instanceof Promise ? await admitted : admitted
+    const principal = this.#principalOf(get, access, connection)
+    const leave = limits.enter(principal)
+    try {
+      limits.take(principal, ONE_REQUEST)
+    } catch (error) {
+      leave()
+      throw error
+    }
+    return { lease: (stream) => gate.lease(access, stream), leave }
+  }
+
+  #principalOf(get: LiveGet, access: Access, connection: Connection): Principal {
+    const grant: Principal = access.grant ?? NOBODY
+    if (!this.#needsAddress) return grant
+    const { clientAddressOf } = this.#options
+    const address = clientAddressOf(connection.remoteAddress, get.forwardedFor)
+    return { subject: grant.subject, project: grant.project, address }
+  }
+
+  async #events(get: LiveGet, connection: Connection): Promise<void> {
     const { live, lines } = this.#options
-    const place = await live.attach(name, read.offset)
-    if (connection.isGone) return
-    const head = this.#heads.chunked(eventHeaders(place.hub.stream), common)
-    connection.begin(head, lines.begin(path, 'sse'))
-    live.open({ place, cursor: read.cursor, sink: connection })
+    const { path, name, read, common } = get
+    const { lease, leave } = await this.#admit(get, connection)
+    try {
+      const place = await live.attach(name, read.offset)
+      const held = lease(place.hub.stream)
+      if (connection.isGone) {
+        leave()
+        return
+      }
+      const head = this.#heads.chunked(eventHeaders(place.hub.stream), common)
+      connection.begin(head, lines.begin(path, 'sse'), leave)
+      live.open({ place, cursor: read.cursor, sink: connection, lease: held })
+    } catch (error) {
+      leave()
+      throw error
+    }
     connection.flush()
   }
 
   async #poll(get: LiveGet, connection: Connection): Promise<void> {
-    const { live, clock, lines, drain } = this.#options
+    const { live, clock, lines, drain, gate } = this.#options
+    const { name, read } = get
+    const { lease, leave } = await this.#admit(get, connection)
     const line = lines.begin(get.path, 'long-poll')
-    const result = await live.longPoll(get.name, get.read, connection)
+    const result = await live.longPoll({ name, read, lease }, connection).finally(leave)
     if (connection.isGone) {
       line.write(204, true)
       return
     }
-    const { read, ifNoneMatch, common } = get
-    const asked = { read, ifNoneMatch, common, now: clock.now(), audience: 'shared' } as const
+    const { ifNoneMatch, common } = get
+    const audience = gate.audienceOf(result.stream, get.readerKey)
+    const asked = { read, ifNoneMatch, common, audience, now: clock.now() }
     const { head, body, status } = this.#polls.of(result, asked, drain.begun)
     connection.answer(head, body)
     line.write(status)

@@ -23,6 +23,8 @@ export type LiveGet = {
   /** The headers of these names, as sent. */
   readonly authorization: string | undefined
   readonly cookie: string | undefined
+  /** The header `X-Forwarded-For`, whoever has written it. */
+  readonly forwardedFor: string | undefined
 }
 
 export type LiveGetRules = {
@@ -77,6 +79,7 @@ function parse(bytes: Buffer, { names, cors, maxUrlBytes }: LiveGetRules): LiveG
       ticket: query['ticket'],
       authorization: headers['authorization'],
       cookie: headers['cookie'],
+      forwardedFor: headers['x-forwarded-for'],
       common,
     }
   } catch {

@@ -12,7 +12,8 @@ export const STREAM_METHODS = 'GET, HEAD, PUT, POST, DELETE, OPTIONS'
 /** Browsers keep a preflight for at most two hours, some for less. */
 const PREFLIGHT_MAX_AGE_S = 7200
 
-export async function registerBrowser(app: FastifyInstance, cors: Cors): Promise<void> {
+/** Has every answer carry what pages need. */
+export function registerBrowser(app: FastifyInstance, cors: Cors): void {
   app.addHook('onRequest', (request, reply, done) => {
     void reply.headers(commonHeaders(cors, request))
     if (request.method === 'OPTIONS' && pathOf(request).startsWith(STREAM_PREFIX)) {
@@ -21,6 +22,10 @@ export async function registerBrowser(app: FastifyInstance, cors: Cors): Promise
     done()
   })
   if (cors.forAll === undefined) keepVary(app, cors)
+}
+
+/** Answers preflights. To be registered after all that a request has to pass. */
+export async function registerPreflights(app: FastifyInstance, cors: Cors): Promise<void> {
   await app.register((scope) => answerPreflights(scope, cors))
 }
 

@@ -16,7 +16,7 @@ export type LimitsPluginOptions = {
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Whom it is counted for; unless an earlier hook has said so, its address alone. */
+    /** Whom it is counted for besides its address, if an earlier hook has found that out. */
     principal: Principal | undefined
     /** What its caller's limits had left then. */
     standing: Standing | undefined
@@ -25,17 +25,33 @@ declare module 'fastify' {
 
 const NOBODY: Principal = {}
 
+/**
+ * Has a request cost its address something that is refused before it gets to the limits.
+ *
+ * @throws RateLimitedError
+ */
+export function chargeRefused(
+  request: FastifyRequest,
+  { limits, clientAddressOf }: Pick<LimitsPluginOptions, 'limits' | 'clientAddressOf'>,
+): void {
+  if (!limits.limits('address')) return
+  limits.take({ address: addressOf(request, clientAddressOf) }, { requests: 1 })
+}
+
 /** To be registered after whatever finds out who asks. */
 export function registerLimits(app: FastifyInstance, options: LimitsPluginOptions): void {
   const { limits, clientAddressOf, maxBodyBytes } = options
   if (!app.hasRequestDecorator('principal')) app.decorateRequest('principal', undefined)
   app.decorateRequest('standing', undefined)
   const needsAddress = limits.limits('address')
+  const principalOf = (request: FastifyRequest): Principal => {
+    const { principal: caller = NOBODY } = request
+    return needsAddress ? { ...caller, address: addressOf(request, clientAddressOf) } : caller
+  }
 
   app.addHook('onRequest', (request, reply, done) => {
     if (OPS_PATHS.has(request.url)) return done()
-    request.principal ??= needsAddress ? { address: addressOf(request, clientAddressOf) } : NOBODY
-    const { principal } = request
+    const principal = principalOf(request)
     const cost = costOf(request, maxBodyBytes)
     const leave = isLive(request) ? limits.enter(principal) : undefined
     try {
@@ -58,7 +74,7 @@ export function registerLimits(app: FastifyInstance, options: LimitsPluginOption
 }
 
 /** The client's address, to be counted by. */
-export function addressOf({ raw }: FastifyRequest, of: ClientAddressOf): string | undefined {
+function addressOf({ raw }: FastifyRequest, of: ClientAddressOf): string | undefined {
   const { 'x-forwarded-for': forwardedFor } = raw.headers
   // Node joins those that come as several headers.
   return of(raw.socket.remoteAddress, typeof forwardedFor === 'string' ? forwardedFor : undefined)

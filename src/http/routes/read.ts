@@ -9,41 +9,56 @@ import { withCommon } from '../cors.ts'
 import { ResponseSink } from '../event-sink.ts'
 import { eventHeaders } from '../live.ts'
 import type { LiveReads, Peer } from '../live.ts'
+import type { Gate, Life } from '../gate.ts'
+import type { Lease } from '../leases.ts'
+import { accessOf } from '../plugins/auth.ts'
 import { logEnd } from '../plugins/request-log.ts'
 import { renderChunk, renderLongPoll, renderMetadata } from '../render.ts'
-import type { Rendered } from '../render.ts'
+import type { Asked, Rendered } from '../render.ts'
 import { STREAM_ROUTE, streamNameOf } from '../stream-url.ts'
 
 type Options = {
   readonly streams: StreamService
   readonly names: StreamNames
   readonly live: LiveReads
+  readonly gate: Gate
   readonly clock: Clock
 }
 
-export const readRoutes: FastifyPluginCallback<Options> = (app, options, done) => {
-  const { streams, names, live, clock } = options
+const READ = { config: { access: 'read' } } as const
 
-  app.head(STREAM_ROUTE, async (request, reply) => {
-    return send(reply, renderMetadata(await streams.describe(streamNameOf(request, names))))
+export const readRoutes: FastifyPluginCallback<Options> = (app, options, done) => {
+  const { streams, names, live, gate, clock } = options
+
+  app.head(STREAM_ROUTE, READ, async (request, reply) => {
+    const view = await streams.describe(streamNameOf(request, names))
+    gate.confirm(accessOf(request), view)
+    return send(reply, renderMetadata(view, gate.readerKeyOf(view)))
   })
 
-  app.get<{ Querystring: Query }>(STREAM_ROUTE, async (request, reply) => {
+  app.get<{ Querystring: Query }>(STREAM_ROUTE, READ, async (request, reply) => {
     const name = streamNameOf(request, names)
+    const access = accessOf(request)
+    const lease = (stream: Life): Lease | undefined => gate.lease(access, stream)
     const read = parseRead(request.query, request.headers)
     const ifNoneMatch = request.headers['if-none-match']
-    const asked = { read, ifNoneMatch, audience: 'shared' } as const
+    const askedOf = (stream: Life): Asked => {
+      const audience = gate.audienceOf(stream, readerKeyOf(request.query))
+      return { read, ifNoneMatch, audience, now: clock.now() }
+    }
     switch (read.mode) {
       case 'catch-up': {
         const result = await streams.read(name, read.offset)
-        return send(reply, renderChunk(result, { ...asked, now: clock.now() }))
+        gate.confirm(access, result.view)
+        return send(reply, renderChunk(result, askedOf(result.view)))
       }
       case 'long-poll': {
-        const result = await live.longPoll(name, read, peerOf(reply))
-        return send(reply, renderLongPoll(result, { ...asked, now: clock.now() }))
+        const result = await live.longPoll({ name, read, lease }, peerOf(reply))
+        return send(reply, renderLongPoll(result, askedOf(result.stream)))
       }
       case 'sse': {
         const place = await live.attach(name, read.offset)
+        const held = lease(place.hub.stream)
         reply.hijack()
         if (reply.raw.destroyed) return reply
         const headers = withCommon(definedHeaders(reply), eventHeaders(place.hub.stream))
@@ -51,12 +66,17 @@ export const readRoutes: FastifyPluginCallback<Options> = (app, options, done) =
         const sink = new ResponseSink(reply.raw, (reason, cause) => {
           logEnd(request.log, { reqId: request.id }, reason, cause)
         })
-        live.open({ place, cursor: read.cursor, sink })
+        live.open({ place, cursor: read.cursor, sink, lease: held })
         return reply
       }
     }
   })
   done()
+}
+
+/** The one of its URL: given twice, it is none. */
+function readerKeyOf({ rk }: Query): string | undefined {
+  return typeof rk === 'string' ? rk : undefined
 }
 
 function peerOf({ raw }: FastifyReply): Peer {

@@ -15,14 +15,18 @@ import type { SubscriptionService } from '../../subscriptions/service.ts'
 import { JWKS_MAX_AGE_S } from '../../subscriptions/signature.ts'
 import type { WakeTokenUse } from '../../subscriptions/wake-token.ts'
 import type { WorkService } from '../../subscriptions/work-service.ts'
+import type { Gate } from '../gate.ts'
+import { accessOf } from '../plugins/auth.ts'
 import { noteFailure } from '../plugins/request-log.ts'
 import { renderClaim, renderError, renderSubscription } from '../render-subscription.ts'
+import { SubscriptionDoor } from '../subscription-door.ts'
 import { STREAM_PREFIX, originOf, pathOf } from '../stream-url.ts'
 
 type Options = {
   readonly subscriptions: SubscriptionService
   readonly work: WorkService
   readonly names: StreamNames
+  readonly gate: Gate
   /** Where clients reach the gateway, when that can't be taken from their requests. */
   readonly publicUrl: string | undefined
 }
@@ -33,8 +37,14 @@ const CONTROL_PREFIX = `${STREAM_PREFIX}__ds/`
 const PREFIX = `${CONTROL_PREFIX}subscriptions/`
 const ONE = `${PREFIX}:id`
 
+const ANYBODY = { config: { access: 'anybody' } } as const
+const CALLER = { config: { access: 'caller' } } as const
+/** The one that the wake or the claim has brought (PROTOCOL §7). */
+const WAKE_TOKEN = { config: { access: 'token_of_ours' } } as const
+
 export const subscriptionRoutes: FastifyPluginCallback<Options> = (app, options, done) => {
-  const { subscriptions, work, names, publicUrl } = options
+  const { subscriptions, work, names, gate, publicUrl } = options
+  const door = new SubscriptionDoor(gate, subscriptions)
   app.setErrorHandler((error, request, reply) => {
     if (!(error instanceof SubscriptionError)) throw error
     noteFailure(request, error)
@@ -46,7 +56,7 @@ export const subscriptionRoutes: FastifyPluginCallback<Options> = (app, options,
     route.bodyLimit = MAX_BODY_BYTES
   })
 
-  app.get(`${CONTROL_PREFIX}jwks.json`, async (_request, reply) => {
+  app.get(`${CONTROL_PREFIX}jwks.json`, ANYBODY, async (_request, reply) => {
     const jwks = await subscriptions.jwks()
     return reply
       .header('content-type', 'application/jwk-set+json')
@@ -54,41 +64,56 @@ export const subscriptionRoutes: FastifyPluginCallback<Options> = (app, options,
       .send(Buffer.from(JSON.stringify(jwks)))
   })
 
-  app.put(ONE, async (request, reply) => {
+  app.put(ONE, CALLER, async (request, reply) => {
     const body = parseSubscription(bodyOf(request), names)
-    const made = await subscriptions.create(idOf(request), body, rootOf(request, publicUrl))
+    const access = accessOf(request)
+    door.checkRequest(access, body)
+    const maker = { root: rootOf(request, publicUrl), project: access.grant?.project }
+    const made = await subscriptions.create(idOf(request), body, maker)
+    door.checkOwner(access, made)
     const status = made.kind === 'created' ? 201 : 200
     return json(reply.code(status), renderSubscription(made))
   })
 
-  app.get(ONE, async (request, reply) => {
-    return json(reply, renderSubscription(await subscriptions.describe(idOf(request))))
+  app.get(ONE, CALLER, async (request, reply) => {
+    const id = idOf(request)
+    await door.check(accessOf(request), 'read', id)
+    return json(reply, renderSubscription(await subscriptions.describe(id)))
   })
 
-  app.delete(ONE, async (request, reply) => {
-    await subscriptions.delete(idOf(request))
+  app.delete(ONE, CALLER, async (request, reply) => {
+    const id = idOf(request)
+    await door.check(accessOf(request), 'manage', id)
+    await subscriptions.delete(id)
     return reply.code(204).send()
   })
 
-  app.post(`${ONE}/streams`, async (request, reply) => {
-    await subscriptions.addStreams(idOf(request), parseStreams(bodyOf(request), names))
+  app.post(`${ONE}/streams`, CALLER, async (request, reply) => {
+    const id = idOf(request)
+    const streams = parseStreams(bodyOf(request), names)
+    await door.check(accessOf(request), 'write', id, streams)
+    await subscriptions.addStreams(id, streams)
     return reply.code(204).send()
   })
 
-  app.delete(`${ONE}/streams/*`, async (request, reply) => {
+  app.delete(`${ONE}/streams/*`, CALLER, async (request, reply) => {
     const [, , ...path] = segmentsOf(request)
-    await subscriptions.removeStream(idOf(request), parseLinkPath(path.join('/'), names))
+    const id = idOf(request)
+    await door.check(accessOf(request), 'manage', id)
+    await subscriptions.removeStream(id, parseLinkPath(path.join('/'), names))
     return reply.code(204).send()
   })
 
-  workRoutes(app, work)
+  workRoutes(app, work, door)
   done()
 }
 
 /** What subscribers ask for (PROTOCOL §7). */
-function workRoutes(app: FastifyInstance, work: WorkService): void {
-  app.post(`${ONE}/claim`, async (request, reply) => {
-    const claimed = await work.claim(idOf(request), parseClaim(bodyOf(request)))
+function workRoutes(app: FastifyInstance, work: WorkService, door: SubscriptionDoor): void {
+  app.post(`${ONE}/claim`, CALLER, async (request, reply) => {
+    const id = idOf(request)
+    await door.check(accessOf(request), 'write', id)
+    const claimed = await work.claim(id, parseClaim(bodyOf(request)))
     return json(reply, renderClaim(claimed))
   })
 
@@ -98,10 +123,10 @@ function workRoutes(app: FastifyInstance, work: WorkService): void {
     const nextWake = await work.progress(idOf(request), authorization, body)
     return json(reply, { ok: true, next_wake: nextWake })
   }
-  app.post(`${ONE}/callback`, progress('callback'))
-  app.post(`${ONE}/ack`, progress('claim'))
+  app.post(`${ONE}/callback`, WAKE_TOKEN, progress('callback'))
+  app.post(`${ONE}/ack`, WAKE_TOKEN, progress('claim'))
 
-  app.post(`${ONE}/release`, async (request, reply) => {
+  app.post(`${ONE}/release`, WAKE_TOKEN, async (request, reply) => {
     const token = bearerOf(request)
     await work.release(idOf(request), token, parseRelease(bodyOf(request)))
     return reply.code(204).send()

@@ -1,5 +1,6 @@
 /** The requests that change a stream: PUT, POST, DELETE (PROTOCOL §5.1-§5.4). */
 import type { FastifyPluginCallback, FastifyRequest } from 'fastify'
+import type { Scope } from '../../auth/grant.ts'
 import { RequestError } from '../../errors.ts'
 import { parseAppend, parseCreate } from '../../protocol/requests.ts'
 import {
@@ -8,22 +9,36 @@ import {
   STREAM_CLOSED,
   STREAM_NEXT_OFFSET,
   STREAM_PUBLIC,
+  STREAM_READER_KEY,
 } from '../../protocol/headers.ts'
 import { formatOffset } from '../../protocol/offset.ts'
 import type { AppendAnswer } from '../../streams/append.ts'
 import type { StreamNames } from '../../protocol/names.ts'
 import type { StreamService } from '../../streams/service.ts'
+import type { Gate } from '../gate.ts'
+import { accessOf } from '../plugins/auth.ts'
 import { STREAM_ROUTE, absoluteUrl, sourceNameOf, streamNameOf } from '../stream-url.ts'
 
-type Options = { readonly streams: StreamService; readonly names: StreamNames }
+type Options = {
+  readonly streams: StreamService
+  readonly names: StreamNames
+  readonly gate: Gate
+  /** Who may create streams. */
+  readonly creation: Scope
+}
 
-export const writeRoutes: FastifyPluginCallback<Options> = (app, { streams, names }, done) => {
-  app.put(STREAM_ROUTE, async (request, reply) => {
+export const writeRoutes: FastifyPluginCallback<Options> = (app, options, done) => {
+  const { streams, names, gate, creation } = options
+
+  app.put(STREAM_ROUTE, { config: { access: creation } }, async (request, reply) => {
     const name = streamNameOf(request, names)
     const create = parseCreate(request.headers, bodyOf(request))
     const source = create.fork && sourceNameOf(create.fork.sourcePath, names)
+    if (source !== undefined) await gate.checkReadable(accessOf(request), source)
     const created = await streams.create(name, create, source)
     if (created.isPublic) void reply.header(STREAM_PUBLIC, 'true')
+    const readerKey = gate.readerKeyOf({ name, ...created })
+    if (readerKey !== undefined) void reply.header(STREAM_READER_KEY, readerKey)
     if (created.kind === 'created') void reply.header('location', absoluteUrl(request))
     return reply
       .code(created.kind === 'created' ? 201 : 200)
@@ -32,7 +47,7 @@ export const writeRoutes: FastifyPluginCallback<Options> = (app, { streams, name
       .send()
   })
 
-  app.post(STREAM_ROUTE, async (request, reply) => {
+  app.post(STREAM_ROUTE, { config: { access: 'write' } }, async (request, reply) => {
     const name = streamNameOf(request, names)
     const append = parseAppend(request.headers, bodyOf(request))
     const answer = await streams.append(name, append)
@@ -44,7 +59,7 @@ export const writeRoutes: FastifyPluginCallback<Options> = (app, { streams, name
       .send()
   })
 
-  app.delete(STREAM_ROUTE, async (request, reply) => {
+  app.delete(STREAM_ROUTE, { config: { access: 'manage' } }, async (request, reply) => {
     await streams.delete(streamNameOf(request, names))
     return reply.code(204).send()
   })

@@ -14,10 +14,10 @@ afterEach(async () => {
   for (const end of close.splice(0)) await end()
 })
 
-async function start(env: Record<string, string>) {
+function start(env: Record<string, string>) {
   const cors = new Cors(loadConfig(env).cors)
   const app = Fastify({ frameworkErrors: frameworkErrorHandler(cors, 8192) })
-  await registerBrowser(app, cors)
+  registerBrowser(app, cors)
   registerErrors(app, systemClock, cors)
   app.get('/plain', () => 'x')
   app.get('/private', (_request, reply) => reply.header('Vary', PRIVATE).send('x'))
@@ -42,7 +42,7 @@ describe('an answer', () => {
     ['/nothing', 'Origin'],
     ['/%zz', 'Origin'],
   ])('to %s varies with %s where origins are listed', async (url, vary) => {
-    const ask = await start({ CORS_ORIGINS: A })
+    const ask = start({ CORS_ORIGINS: A })
     const { headers } = await ask(url)
     expect(headers).toMatchObject({ vary, 'access-control-allow-origin': A })
   })
@@ -53,7 +53,7 @@ describe('an answer', () => {
     ['/nothing', undefined],
     ['/%zz', undefined],
   ])('to %s varies with %s where all may read', async (url, vary) => {
-    const ask = await start({})
+    const ask = start({})
     const { headers } = await ask(url)
     expect([headers.vary, headers['access-control-allow-origin']]).toEqual([vary, '*'])
   })

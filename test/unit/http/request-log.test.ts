@@ -18,7 +18,7 @@ type Line = Record<string, unknown>
 
 const cors = new Cors(loadConfig({}).cors)
 
-async function start() {
+function start() {
   const lines: Line[] = []
   const stream = new Writable({
     write: (chunk: Buffer, _encoding, done) => {
@@ -32,7 +32,7 @@ async function start() {
     frameworkErrors: frameworkErrorHandler(cors, 8192),
   })
   registerRequestLog(app)
-  await registerBrowser(app, cors)
+  registerBrowser(app, cors)
   registerErrors(app, systemClock, cors)
   app.get('/ok', () => 'ok')
   app.get('/bug', () => {
@@ -47,7 +47,7 @@ async function start() {
 
 describe('the request log', () => {
   test('has one line for a request: what it was and how it ended, and no secret', async () => {
-    const { app, lines } = await start()
+    const { app, lines } = start()
     await app.inject({
       url: '/ok?live=sse&token=hush&offset=5',
       headers: { authorization: 'Bearer hush', cookie: 'hush' },
@@ -71,14 +71,14 @@ describe('the request log', () => {
     ['/%zz?secret=hush', 400],
     ['/ok?live=hush', 200],
   ])('%s: one line too', async (url, status) => {
-    const { app, lines } = await start()
+    const { app, lines } = start()
     await app.inject({ url })
     expect(lines.map(({ msg, status }) => [msg, status])).toEqual([['request', status]])
     expect(JSON.stringify(lines)).not.toContain('hush')
   })
 
   test('has the bug that a client is told nothing of', async () => {
-    const { app, lines } = await start()
+    const { app, lines } = start()
     const { statusCode, body } = await app.inject({ url: '/bug' })
     expect([statusCode, body.includes('abc')]).toEqual([500, false])
     expect(lines.map(({ level, msg }) => [level, msg])).toEqual([
@@ -89,7 +89,7 @@ describe('the request log', () => {
   })
 
   test('has the code and the cause of a failure that is not ours, in its one line', async () => {
-    const { app, lines } = await start()
+    const { app, lines } = start()
     const { body } = await app.inject({ url: '/down' })
     expect(body).not.toContain('secret')
     expect(lines).toHaveLength(1)

@@ -29,6 +29,7 @@ describe('createCommand', () => {
       records: [fence, birth(0)],
       answer: {
         kind: 'created',
+        incarnation: 'i2',
         contentType: 'text/plain',
         dataTail: 2,
         depth: 0,
@@ -45,6 +46,7 @@ describe('createCommand', () => {
       records: [fence, birth(40)],
       answer: {
         kind: 'created',
+        incarnation: 'i2',
         contentType: 'text/plain',
         dataTail: 42,
         depth: 0,
@@ -67,6 +69,7 @@ describe('createCommand', () => {
       ],
       answer: {
         kind: 'created',
+        incarnation: 'i2',
         contentType: 'application/json',
         dataTail: 4,
         depth: 0,
@@ -96,6 +99,7 @@ describe('createCommand', () => {
       records: [{ kind: 'trim', before: 2 }, fence, birth(3)],
       answer: {
         kind: 'created',
+        incarnation: 'i2',
         contentType: 'text/plain',
         dataTail: 5,
         depth: 0,
@@ -123,6 +127,7 @@ describe('createCommand', () => {
       created(),
       {
         kind: 'exists',
+        incarnation: 'i1',
         contentType: 'text/plain',
         dataTail: 2,
         depth: 0,
@@ -137,6 +142,7 @@ describe('createCommand', () => {
       created(),
       {
         kind: 'exists',
+        incarnation: 'i1',
         contentType: 'text/plain',
         dataTail: 2,
         depth: 0,
@@ -151,6 +157,7 @@ describe('createCommand', () => {
       closed,
       {
         kind: 'exists',
+        incarnation: 'i2',
         contentType: 'text/plain',
         dataTail: 2,
         depth: 0,
@@ -165,6 +172,7 @@ describe('createCommand', () => {
       after(EMPTY_STATE, [createCommand(at('2023-11-14t22:13:20.0050z'))]),
       {
         kind: 'exists',
+        incarnation: 'i2',
         contentType: 'text/plain',
         dataTail: 2,
         depth: 0,
@@ -185,6 +193,7 @@ describe('createCommand', () => {
       created(isPublic),
       {
         kind: 'exists',
+        incarnation: 'i1',
         contentType: 'text/plain',
         dataTail: 2,
         depth: 0,
