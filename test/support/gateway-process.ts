@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { onTestFinished } from 'vitest'
+import type { CleanUps } from './clean-ups.ts'
 
 export const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url))
 const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
@@ -19,7 +20,7 @@ export type Environment = Readonly<Record<string, string>>
 
 export type Exit = { readonly code: number | null; readonly signal: NodeJS.Signals | null }
 
-/** A process whose output is kept. It is killed when the test that started it is over. */
+/** A process whose output is kept. It is killed when the test or suite that started it is over. */
 export type Running = {
   readonly pid: number
   readonly exited: Promise<Exit>
@@ -44,10 +45,13 @@ export type Command = {
   readonly cwd?: string
   /** Leads a process group of its own, which is killed as a whole in the end. */
   readonly group?: boolean
+  /** Whose end is its end; that of the running test when left out. */
+  readonly cleanUps?: CleanUps | undefined
 }
 
-/** Starts a command, inside a test, with a clean environment: only what finds programs is passed on. */
-export function run({ file, args, env, cwd = REPOSITORY, group = false }: Command): Running {
+/** Starts a command with a clean environment: only what finds programs is passed on. */
+export function run(command: Command): Running {
+  const { file, args, env, cwd = REPOSITORY, group = false, cleanUps } = command
   const { PATH = '', HOME = '' } = process.env
   const child = spawn(file, args, {
     cwd,
@@ -72,10 +76,12 @@ export function run({ file, args, env, cwd = REPOSITORY, group = false }: Comman
     isGone = true
     process.off('exit', end)
   })
-  onTestFinished(async () => {
+  const cleanUp = async (): Promise<void> => {
     end()
     await exited
-  })
+  }
+  if (cleanUps === undefined) onTestFinished(cleanUp)
+  else cleanUps.add(cleanUp)
   const kill = (signal: NodeJS.Signals = 'SIGTERM'): void => void child.kill(signal)
   return {
     pid,
@@ -91,19 +97,26 @@ export function run({ file, args, env, cwd = REPOSITORY, group = false }: Comman
 }
 
 /** Starts the gateway and returns at once. `PORT` is any free one unless `env` says otherwise. */
-export function spawnGateway(env: Environment): Running {
+export function spawnGateway(env: Environment, cleanUps?: CleanUps): Running {
   if (!existsSync(MAIN)) throw new Error(`${MAIN} is missing: npm run build`)
   // Dozens of processes may share two cores: how late one is, says nothing of its own work.
   const given = { PORT: '0', LOG_LEVEL: 'warn', MAX_EVENT_LOOP_DELAY_MS: '60000', ...env }
-  return run({ file: process.execPath, args: [MAIN], env: given })
+  return run({ file: process.execPath, args: [MAIN], env: given, cleanUps })
+}
+
+export type StartOptions = {
+  /** Resolve once it is ready, or else once it listens. */
+  readonly ready?: boolean
+  /** See `Command`. */
+  readonly cleanUps?: CleanUps
 }
 
 /** Starts the gateway and resolves once it is ready, or, without `ready`, once it listens. */
 export async function startGatewayProcess(
   env: Environment,
-  { ready = true }: { readonly ready?: boolean } = {},
+  { ready = true, cleanUps }: StartOptions = {},
 ): Promise<GatewayProcess> {
-  return listening(spawnGateway(env), { ready })
+  return listening(spawnGateway(env, cleanUps), { ready })
 }
 
 /** Waits for a process to say where it listens, and to be ready. Ends it if that fails. */

@@ -3,10 +3,16 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
+import type { CleanUps } from './clean-ups.ts'
 
-/** Call it inside a test. What uses the directory must have ended before the test has. */
-export async function temporaryDirectory(): Promise<string> {
+/**
+ * It goes with the running test, or with the suite whose `cleanUps` are given. What uses it must
+ * have ended before.
+ */
+export async function temporaryDirectory(cleanUps?: CleanUps): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'ds-gateway-'))
-  onTestFinished(() => rm(path, { recursive: true, force: true }))
+  const remove = (): Promise<void> => rm(path, { recursive: true, force: true })
+  if (cleanUps === undefined) onTestFinished(remove)
+  else cleanUps.add(remove)
   return path
 }
