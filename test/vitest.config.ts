@@ -28,6 +28,11 @@ export default defineConfig({
         fileParallelism: false,
       }),
       project('chaos', 'chaos'),
+      project('cache', 'cache', {
+        globalSetup: ['test/cache/setup.ts'],
+        fileParallelism: false,
+        testTimeout: 60_000,
+      }),
     ],
   },
 })
