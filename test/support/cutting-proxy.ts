@@ -1,6 +1,8 @@
 /** A TCP relay between a client and a gateway that cuts what runs through it. */
 import { once } from 'node:events'
 import net from 'node:net'
+import tls from 'node:tls'
+import type { Certificate } from './certificate.ts'
 
 export type CuttingProxy = {
   readonly url: string
@@ -11,22 +13,33 @@ export type CuttingProxy = {
   stop(): Promise<void>
 }
 
-/** Starts a relay in front of the server at `127.0.0.1:target`. */
-export async function startCuttingProxy(target: number): Promise<CuttingProxy> {
+/**
+ * Starts a relay in front of the server at `127.0.0.1:target`. With a certificate it speaks TLS to
+ * clients, and plainly to the server.
+ */
+export async function startCuttingProxy(
+  target: number,
+  certificate?: Certificate,
+): Promise<CuttingProxy> {
   const clients = new Set<net.Socket>()
-  const server = net.createServer({ noDelay: true }, (client) => {
+  const relay = (client: net.Socket): void => {
     const upstream = net.connect({ port: target, host: '127.0.0.1', noDelay: true })
-    clients.add(client)
-    client.once('close', () => {
-      clients.delete(client)
-      upstream.destroy()
-    })
+    client.once('close', () => upstream.destroy())
     upstream.once('close', () => client.destroySoon())
     // The `close` that follows tells all there is.
     client.on('error', () => undefined)
     upstream.on('error', () => undefined)
     client.pipe(upstream)
     upstream.pipe(client)
+  }
+  const secure = certificate && tls.createServer(certificate, relay)
+  // A handshake that fails is the client's to tell.
+  secure?.on('tlsClientError', () => undefined)
+  const server = net.createServer({ noDelay: true }, (client) => {
+    clients.add(client)
+    client.once('close', () => clients.delete(client))
+    if (secure === undefined) relay(client)
+    else secure.emit('connection', client)
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -36,7 +49,7 @@ export async function startCuttingProxy(target: number): Promise<CuttingProxy> {
     for (const client of clients) client.resetAndDestroy()
   }
   return {
-    url: `http://127.0.0.1:${address.port}`,
+    url: `${certificate === undefined ? 'http' : 'https'}://127.0.0.1:${address.port}`,
     connections: () => clients.size,
     cut,
     stop: async () => {
