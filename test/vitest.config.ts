@@ -28,6 +28,11 @@ export default defineConfig({
         fileParallelism: false,
       }),
       project('chaos', 'chaos'),
+      project('browser', 'browser', {
+        globalSetup: ['test/browser/setup.ts'],
+        fileParallelism: false,
+        testTimeout: 60_000,
+      }),
       project('cache', 'cache', {
         globalSetup: ['test/cache/setup.ts'],
         fileParallelism: false,
