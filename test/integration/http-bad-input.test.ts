@@ -214,6 +214,40 @@ describe('a request that can’t be served', () => {
   })
 })
 
+describe('what is no request, behind requests that are not answered yet', () => {
+  const read = head('GET /v1/stream/s')
+
+  test.each<[string, string, number]>([
+    ['is no HTTP', 'no HTTP\r\n\r\n', 400],
+    ['has a line that is no header', head('GET /v1/stream/s', 'no colon'), 400],
+    ['has a method nobody knows', head('FOO /v1/stream/s'), 405],
+    ['is for a proxy', head('CONNECT h:80'), 405],
+    ['is too large', head('GET /v1/stream/s', `X: ${'a'.repeat(20_000)}`), 431],
+  ])('%s: is answered in its turn', async (_name, bytes, status) => {
+    const answers = await exchange(gateway.url, read + read + bytes, 4)
+    expect(answers.map((answer) => [answer.status, answer.headers['connection']])).toEqual([
+      [200, 'keep-alive'],
+      [200, 'keep-alive'],
+      [status, 'close'],
+    ])
+  })
+
+  test('is ignored when the client said that no more would come', async () => {
+    const bytes = head('GET /v1/stream/s', 'Connection: close') + 'no HTTP\r\n\r\n'
+    const answers = await exchange(gateway.url, bytes, 2)
+    expect(answers.map(({ status }) => status)).toEqual([200])
+    const options = head('OPTIONS /v1/stream/s', 'Connection: close') + 'no HTTP\r\n\r\n'
+    expect((await exchange(gateway.url, options, 2)).map(({ status }) => status)).toEqual([204])
+  })
+
+  test('a body that breaks off behind them is the end of its own request', async () => {
+    const chunked = ['Content-Type: text/plain', 'Transfer-Encoding: chunked']
+    const bytes = read + head('POST /v1/stream/s', ...chunked) + 'zz\r\n'
+    const answers = await exchange(gateway.url, bytes, 3)
+    expect(answers.map(({ status }) => status)).toEqual([200, 400])
+  })
+})
+
 describe('a body over the limit', () => {
   test('leaves the connection to the next request', async () => {
     const answers = await exchange(

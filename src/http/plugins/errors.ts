@@ -22,10 +22,15 @@ const FRAMEWORK_ERRORS: Readonly<Record<string, readonly [ErrorCode, string]>> =
 }
 
 /** What there is of a connection that is answered without a response. */
-type Connection = { end(text: string): unknown }
+type Connection = { readonly writable: boolean; end(text: string): unknown }
 
-/** The response that a connection was last used for. */
-const responses = new WeakMap<Connection, ServerResponse>()
+/** The latest request that came by a connection, with its response: all before it come before. */
+type Latest = { readonly request: IncomingMessage; readonly response: ServerResponse }
+
+const latest = new WeakMap<Connection, Latest>()
+
+/** What the end of a connection waits for. */
+const waiting = new WeakSet<ServerResponse>()
 
 /** Renders errors as problem+json, and unknown routes and methods with them. */
 export function registerErrors(app: FastifyInstance, clock: Clock, cors: Cors): void {
@@ -43,22 +48,23 @@ export function registerErrors(app: FastifyInstance, clock: Clock, cors: Cors): 
     void reply.header('allow', STREAM_METHODS)
     send(reply, plainProblem('method_not_allowed', 'a stream has no such method', clock.random()))
   })
-  app.addHook('onRequest', (request, reply, done) => {
-    responses.set(request.raw.socket, reply.raw)
-    done()
-  })
   registerServerEvents(app, cors)
 }
 
 /** What Node would answer, or drop, without asking us. */
 function registerServerEvents({ server }: FastifyInstance, cors: Cors): void {
+  // Before it is served: hooks do not see all of them.
+  server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {
+    latest.set(request.socket, { request, response })
+  })
   // RFC 9110 §10.1.1: an expectation we do not know may be ignored.
   server.on('checkExpectation', (request, response) => server.emit('request', request, response))
   server.on('connect', (_request, socket) => {
     // Node has let go of it: nobody else hears of its errors, or ends it.
     socket.on('error', () => socket.destroy())
     socket.once('finish', () => socket.destroy())
-    refuse(socket, cors.forUnknown, plainProblem('method_not_allowed', 'this is no proxy', 0))
+    const problem = plainProblem('method_not_allowed', 'this is no proxy', 0)
+    inTurn(socket, () => refuse(socket, cors.forUnknown, problem))
   })
 }
 
@@ -76,22 +82,70 @@ export function frameworkErrorHandler(
 }
 
 /** What Node's parser stopped at. */
-type ClientError = Error & { readonly code?: string; readonly rawPacket?: unknown }
+type ClientError = Error & {
+  readonly code?: string
+  /** What the socket gave last, and how far it was understood. */
+  readonly rawPacket?: unknown
+  readonly bytesParsed?: unknown
+}
 
-/** Answers bytes that are no HTTP request, or not in time, straight on the socket. */
+/**
+ * Answers bytes that are no HTTP request, or not in time, straight on the socket; behind the
+ * answers to what came before them.
+ */
 export function onClientError(cors: Cors): (error: ClientError, socket: Socket) => void {
   return (error, socket) => {
-    const response = responses.get(socket)
-    // In the middle of a response, of SSE say, an answer would become a part of it.
-    const isAnswering = response?.headersSent === true && !response.writableFinished
-    if (!socket.writable || isAnswering || error.code === 'ECONNRESET') {
+    // The client has said that nothing more comes, and is answered: what comes is nobody's.
+    if (error.code === 'HPE_CLOSED_CONNECTION') return
+    if (!socket.writable || error.code === 'ECONNRESET') {
       socket.destroy()
       return
     }
-    // With a response that is not begun it is the body of its request; else nobody knows whose.
-    const common = response?.headersSent === false ? headersOf(cors, response.req) : undefined
-    refuse(socket, common ?? cors.forUnknown, clientProblem(error))
+    const last = latest.get(socket)
+    if (last !== undefined && !last.request.complete) {
+      const common = headersOf(cors, last.request)
+      endInBody(socket, last.response, () => refuse(socket, common, clientProblem(error)))
+    } else if (last !== undefined && isStreaming(last.response)) {
+      // In the middle of a response, of SSE say, an answer would become a part of it.
+      socket.destroy()
+    } else inTurn(socket, () => refuse(socket, cors.forUnknown, clientProblem(error)))
   }
+}
+
+function isStreaming(response: ServerResponse): boolean {
+  return response.headersSent && !response.writableEnded
+}
+
+/** Ends a connection in the body of a request: by `refusal`, unless the request has its answer. */
+function endInBody(socket: Socket, response: ServerResponse, refusal: () => void): void {
+  if (response.writableFinished) socket.destroySoon()
+  else if (isStreaming(response)) socket.destroy()
+  else if (response.headersSent) once(response, 'finish', () => socket.destroySoon())
+  // A response has the socket when it is its turn.
+  else if (response.socket !== null) refusal()
+  else once(response, 'socket', () => endInBody(socket, response, refusal))
+}
+
+/**
+ * Ends a connection by `refusal`, once all that came by it is answered (RFC 9112 §9.3.2): sooner,
+ * the client would take it for the answer to something else.
+ */
+function inTurn(socket: Connection, refusal: () => void): void {
+  const response = latest.get(socket)?.response
+  if (response === undefined || response.writableFinished) return refusal()
+  once(response, 'finish', () => {
+    if (socket.writable) refusal()
+  })
+}
+
+/** Waits for it once, however often it is asked to: each further packet is an error, too. */
+function once(response: ServerResponse, event: 'finish' | 'socket', then: () => void): void {
+  if (waiting.has(response)) return
+  waiting.add(response)
+  response.once(event, () => {
+    waiting.delete(response)
+    then()
+  })
 }
 
 function headersOf(cors: Cors, { url = '', headers }: IncomingMessage): Headers {
@@ -111,12 +165,16 @@ function refuse(socket: Connection, common: Headers, { status, headers, body }: 
 /** A request line whose method Node's parser does not know: TLS on this port is none, say. */
 const REQUEST_LINE = /^[!#$%&'*+.^_`|~\w-]+ \S+ HTTP\//
 
-function isRequestLine(bytes: unknown): boolean {
-  return Buffer.isBuffer(bytes) && REQUEST_LINE.test(bytes.toString('latin1'))
+/** Whether the parser stopped in a line that is one. Others may be before it in what came last. */
+function isRequestLine({ rawPacket, bytesParsed }: ClientError): boolean {
+  if (!Buffer.isBuffer(rawPacket) || typeof bytesParsed !== 'number') return false
+  const begin = rawPacket.lastIndexOf('\n', bytesParsed) + 1
+  return REQUEST_LINE.test(rawPacket.toString('latin1', begin))
 }
 
-function clientProblem({ code, rawPacket }: ClientError): Problem {
-  if (code === 'HPE_INVALID_METHOD' && isRequestLine(rawPacket)) {
+function clientProblem(error: ClientError): Problem {
+  const { code } = error
+  if (code === 'HPE_INVALID_METHOD' && isRequestLine(error)) {
     return plainProblem('method_not_allowed', 'there is no such method', 0)
   }
   switch (code) {
