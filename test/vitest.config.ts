@@ -38,6 +38,7 @@ export default defineConfig({
         fileParallelism: false,
         testTimeout: 60_000,
       }),
+      project('fuzz', 'fuzz'),
     ],
   },
 })

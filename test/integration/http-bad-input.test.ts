@@ -351,6 +351,29 @@ describe('unusual, but right', () => {
     expect(statuses).toEqual([100, 204])
   })
 
+  test('a client that waits for 100 Continue behind other requests gets it in its turn', async () => {
+    const socket = await connect(gateway.url)
+    const expecting = ['Expect: 100-continue', 'Content-Length: 3']
+    socket.write(head('GET /v1/stream/s').repeat(2) + head('POST /v1/stream/none', ...expecting))
+    socket.on('data', (bytes: Buffer) => {
+      if (bytes.includes(' 100 ')) socket.write(`abc${head('GET /v1/stream/s')}`)
+    })
+    const answers = await readAnswers(socket, 5)
+    socket.destroy()
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 100, 400, 200])
+  })
+
+  test('who is answered without a body is not asked to go on any more', async () => {
+    const read = head('GET /v1/stream/s')
+    const expecting = head('GET /v1/stream/none', 'Expect: 100-continue')
+    const answers = await exchange(gateway.url, read + expecting + read, 3)
+    expect(answers.map(({ status, body }) => [status, body.slice(0, 1)])).toEqual([
+      [200, 'x'],
+      [404, '{'],
+      [200, 'x'],
+    ])
+  })
+
   test('an expectation we do not know is ignored', async () => {
     const [answer] = await exchange(gateway.url, head('GET /v1/stream/s', 'Expect: more'))
     expect(answer).toMatchObject({ status: 200, body: 'x' })

@@ -59,12 +59,27 @@ function registerServerEvents({ server }: FastifyInstance, cors: Cors): void {
   })
   // RFC 9110 §10.1.1: an expectation we do not know may be ignored.
   server.on('checkExpectation', (request, response) => server.emit('request', request, response))
+  server.on('checkContinue', (request, response) => {
+    continueInTurn(request, response)
+    server.emit('request', request, response)
+  })
   server.on('connect', (_request, socket) => {
     // Node has let go of it: nobody else hears of its errors, or ends it.
     socket.on('error', () => socket.destroy())
     socket.once('finish', () => socket.destroy())
     const problem = plainProblem('method_not_allowed', 'this is no proxy', 0)
     inTurn(socket, () => refuse(socket, cors.forUnknown, problem))
+  })
+}
+
+/**
+ * Asks for the body once what came before is answered. Node would ask at once, and what a response
+ * without its turn is given first, it sends between the head and the body.
+ */
+function continueInTurn(request: IncomingMessage, response: ServerResponse): void {
+  if (response.socket !== null) return response.writeContinue()
+  response.once('socket', () => {
+    if (!response.headersSent && !request.complete) response.writeContinue()
   })
 }
 
