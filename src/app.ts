@@ -28,7 +28,12 @@ import { registerAuth } from './http/plugins/auth.ts'
 import { registerBodies } from './http/plugins/bodies.ts'
 import { registerBrowser, registerPreflights } from './http/plugins/browser.ts'
 import { Drain, registerDrain } from './http/plugins/drain.ts'
-import { frameworkErrorHandler, onClientError, registerErrors } from './http/plugins/errors.ts'
+import {
+  frameworkErrorHandler,
+  onClientError,
+  registerErrors,
+  whereRequestsBegin,
+} from './http/plugins/errors.ts'
 import { chargeRefused, registerLimits } from './http/plugins/limits.ts'
 import type { LimitsPluginOptions } from './http/plugins/limits.ts'
 import { LiveLines, registerRequestLog } from './http/plugins/request-log.ts'
@@ -39,8 +44,8 @@ import { readRoutes } from './http/routes/read.ts'
 import { subscriptionRoutes } from './http/routes/subscriptions.ts'
 import { ticketRoutes } from './http/routes/tickets.ts'
 import { writeRoutes } from './http/routes/write.ts'
-import type { HubTransition } from './hub/hub.ts'
 import { TokenGate } from './http/token-gate.ts'
+import type { HubTransition } from './hub/hub.ts'
 import { HubRegistry } from './hub/registry.ts'
 import type { LogObserver } from './log/log-observer.ts'
 import type { DurableLog } from './log/log.ts'
@@ -175,7 +180,7 @@ function createServer(config: Config, clock: Clock, cors: Cors): FastifyInstance
     bodyLimit: config.MAX_APPEND_BYTES,
     // Of its own making Fastify has a server for each address of `localhost`, and only one of them
     // would be counted, served by the lane, and left slowly.
-    serverFactory: (handler) => createHttpServer(server, handler),
+    serverFactory: (handler) => createHttpServer(server, whereRequestsBegin(handler)),
     exposeHeadRoutes: false,
     trustProxy: trustIn(config.TRUST_PROXY),
     return503OnClosing: false,

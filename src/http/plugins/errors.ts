@@ -1,5 +1,5 @@
 /** Every failure of a request, rendered in one place; and the ones that never became a request. */
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Clock } from '../../clock.ts'
@@ -53,10 +53,6 @@ export function registerErrors(app: FastifyInstance, clock: Clock, cors: Cors): 
 
 /** What Node would answer, or drop, without asking us. */
 function registerServerEvents({ server }: FastifyInstance, cors: Cors): void {
-  // Before it is served: hooks do not see all of them.
-  server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {
-    latest.set(request.socket, { request, response })
-  })
   // RFC 9110 §10.1.1: an expectation we do not know may be ignored.
   server.on('checkExpectation', (request, response) => server.emit('request', request, response))
   server.on('checkContinue', (request, response) => {
@@ -70,6 +66,27 @@ function registerServerEvents({ server }: FastifyInstance, cors: Cors): void {
     const problem = plainProblem('method_not_allowed', 'this is no proxy', 0)
     inTurn(socket, () => refuse(socket, cors.forUnknown, problem))
   })
+}
+
+/** The listener of a server's requests, of which it hears only those that are some. */
+export function whereRequestsBegin(serve: RequestListener): RequestListener {
+  return (request, response) => {
+    const { socket } = request
+    const last = latest.get(socket)
+    // Where it seems to begin is not where the client began it.
+    if (last !== undefined && asksForUpgrade(last.request)) return
+    latest.set(socket, { request, response })
+    if (asksForUpgrade(request)) response.shouldKeepAlive = false
+    serve(request, response)
+  }
+}
+
+/**
+ * Whether another protocol is asked for, which we speak none of. Node's parser stops behind such a
+ * request and drops what came with it, so that what it finds next may be the middle of anything.
+ */
+function asksForUpgrade({ headers }: IncomingMessage): boolean {
+  return headers.upgrade !== undefined && /\bupgrade\b/i.test(headers.connection ?? '')
 }
 
 /**
