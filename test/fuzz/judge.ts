@@ -1,0 +1,67 @@
+/** What is wrong with an answer. PURE. */
+import type { Answer } from './answers.ts'
+import { PROBE_BODY } from './requests.ts'
+import type { Question } from './requests.ts'
+import { PRIVATE_MARK, PUBLIC_MARK } from './streams.ts'
+
+/** All that a gateway with room and a log at hand may say. No 500, and no 503 either. */
+const STATUSES: ReadonlySet<number> = new Set([
+  200, 201, 204, 304, 400, 401, 403, 404, 405, 406, 408, 409, 410, 413, 414, 415, 417, 421, 422,
+  426, 429, 431, 501,
+])
+
+const PROBLEM = 'application/problem+json'
+const PROBLEM_CODE = /^[a-z][a-z_]+$/
+
+/** The first thing that is wrong; undefined when nothing is. */
+export function complaintAbout(answer: Answer, question: Question): string | undefined {
+  const { status, headers, body } = answer
+  if (!STATUSES.has(status)) return `a status of ${status}`
+  if (question.isProbe) return isAlive(answer) ? undefined : 'an answer of another request'
+  if (headers.has('injected')) return 'a header field of the client’s own making'
+  if (headers.get('x-content-type-options') !== 'nosniff') return 'no header fields of ours'
+  if (isSuccess(status) && !question.isSafe && !isTicket(answer)) return 'a write that succeeded'
+  if (question.isStranger) return leak(answer, question.isHead)
+  if (status >= 400 && !question.isHead && !isProblem(status, headers, body)) return 'no problem'
+  return undefined
+}
+
+function isSuccess(status: number): boolean {
+  return status < 300
+}
+
+function isAlive({ status, body }: Answer): boolean {
+  return status === 200 && body === PROBE_BODY
+}
+
+/** Who may read may have a ticket to read with; nothing is written for it. */
+function isTicket({ status, body }: Answer): boolean {
+  return status === 201 && body.startsWith('{"ticket":')
+}
+
+/** What is known to be for everybody. */
+function isPublic({ status, headers, body }: Answer, isHead: boolean): boolean {
+  if (status === 204 && headers.has('allow')) return true
+  if (isHead) return headers.get('stream-public') === 'true' || !headers.has('stream-next-offset')
+  const isPlain = body === '' || body.startsWith('{"status":') || body.startsWith('{"keys":')
+  return isPlain || body.includes(PUBLIC_MARK) || headers.has('stream-cursor')
+}
+
+function leak(answer: Answer, isHead: boolean): string | undefined {
+  if (answer.body.includes(PRIVATE_MARK)) return 'data that is private'
+  if (isSuccess(answer.status) && !isPublic(answer, isHead)) return 'more than a stranger may know'
+  return undefined
+}
+
+/** Whether it is an error as all of ours are, of the stream protocol or of subscriptions. */
+function isProblem(status: number, headers: Answer['headers'], body: string): boolean {
+  const type = headers.get('content-type')
+  if (type === 'application/json') return body.startsWith('{"error":{"code":"')
+  if (type !== PROBLEM) return false
+  try {
+    const problem = JSON.parse(body) as { status?: unknown; code?: unknown }
+    return problem.status === status && PROBLEM_CODE.test(String(problem.code))
+  } catch {
+    return false // no JSON at all
+  }
+}
