@@ -43,9 +43,10 @@ function openLog({ log, S2_TIMEOUT_MS, MAX_OPEN_PROJECTS }: Config): Promise<Dur
 }
 
 /** What a newcomer needs: where it is, what it keeps data in, and what to type. */
-function greeting(url: string, { description }: DurableLog): string {
-  return `Durable Streams gateway on ${url}, ${description}
-Try:
+function greeting(url: string, { description }: DurableLog, needsToken: boolean): string {
+  const where = `Durable Streams gateway on ${url}, ${description}\n`
+  if (needsToken) return `${where}Every request needs a token: README.md says how to make one.\n`
+  return `${where}Try:
   curl -i -X PUT ${url}/v1/stream/hello -H 'Content-Type: text/plain'
   curl -i -X POST ${url}/v1/stream/hello -H 'Content-Type: text/plain' -d 'hello, world'
   curl -N '${url}/v1/stream/hello?offset=-1&live=sse'
@@ -83,7 +84,7 @@ async function start(): Promise<void> {
   const gateway = (started.gateway = await buildGateway(config, { log }))
   const { HOST: host, PORT: port, LISTEN_BACKLOG: backlog } = config
   const url = await gateway.app.listen({ host, port, backlog })
-  process.stdout.write(greeting(url, log))
+  process.stdout.write(greeting(url, log, config.auth !== undefined))
   log.ping().catch((error: unknown) => {
     const { cause } = error instanceof Error ? error : {}
     const reason = cause instanceof Error ? cause.message : undefined

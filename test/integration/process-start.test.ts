@@ -61,6 +61,15 @@ describe('a start', () => {
     expect(outputs[2]).toContain('data:hello, world\n')
   })
 
+  test('says that it takes a token, where it does, and no secret', async () => {
+    const env = { JWT_HS256_SECRETS: SECRET.repeat(2), GATEWAY_SECRETS: SECRET.repeat(2) }
+    const gateway = await startGatewayProcess({ DATA_DIR: await temporaryDirectory(), ...env })
+    expect(gateway.stdout()).toContain('Every request needs a token')
+    expect(gateway.stdout()).not.toContain('curl')
+    expect((await call(gateway.stream('s'))).status).toBe(401)
+    expect(gateway.stdout() + gateway.stderr()).not.toContain(SECRET)
+  })
+
   test('keeps its data over a restart, and takes its port from PORT', async () => {
     const env = { DATA_DIR: await temporaryDirectory(), PORT: String(await freePort()) }
     const first = await startGatewayProcess(env)
@@ -142,6 +151,16 @@ describe('npm start', () => {
 })
 
 describe('a configuration that can not be used', () => {
+  test('is refused with exit code 2 when keys can not be read', async () => {
+    const directory = await temporaryDirectory()
+    const JWT_PEM_FILES = join(directory, 'nothing.pem')
+    const { exit, stdout, stderr } = await outcome({ DATA_DIR: directory, JWT_PEM_FILES })
+    expect(exit).toEqual({ code: 2, signal: null })
+    expect(stderr).toContain(JWT_PEM_FILES)
+    expect(stderr).not.toMatch(STACK)
+    expect(stdout).toBe('')
+  })
+
   test('is refused with every problem in one message, exit code 2 and no value', async () => {
     const { exit, stdout, stderr } = await outcome({
       DATA_DIR: await temporaryDirectory(),
