@@ -224,6 +224,11 @@ const BOUNDS: Readonly<Record<string, (stream: string) => [claims: object, isIn:
   'a list that has it': (stream) => [{ streams: ['own/else', `${stream}/**`] }, true],
   'a list that has not': () => [{ streams: ['own/else', 'own/*/else/**'] }, false],
   'an empty list': () => [{ streams: [] }, false],
+  'another name': () => [{ stream_id: 'own/else' }, false],
+  'a list that has it, and another name': (stream) => [
+    { streams: [`${stream}/**`], stream_id: 'own/else' },
+    false,
+  ],
 }
 
 let log: DurableLog
