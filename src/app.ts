@@ -110,12 +110,12 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
   const drain = new Drain()
   registerRequestLog(app)
   registerBrowser(app, cors)
-  registerTargets(app, config.MAX_URL_BYTES)
   registerDrain(app, drain)
   const admission = admit(config, app, clock)
   registerErrors(app, clock, cors)
   const limiting = limitsOf(config, clock)
   const onRefused = (request: FastifyRequest): void => chargeRefused(request, limiting)
+  registerTargets(app, { maxUrlBytes: config.MAX_URL_BYTES, onRefused })
   registerAuth(app, { gate, names, onRefused })
   registerLimits(app, limiting)
   await registerPreflights(app, cors)
@@ -163,6 +163,9 @@ const CONNECTIONS_CHECK_MS = 5000
 /** A connection may wait for its next request longer than the 60 s that most proxies keep theirs. */
 const KEEP_ALIVE_MS = 72_000
 
+/** Eight of the largest that a subscription takes. */
+const MAX_OTHER_BODY_BYTES = 8 * 1024 * 1024
+
 function createServer(config: Config, clock: Clock, cors: Cors): FastifyInstance {
   const pace = new Pace({
     clock,
@@ -189,7 +192,9 @@ function createServer(config: Config, clock: Clock, cors: Cors): FastifyInstance
     frameworkErrors: frameworkErrorHandler(cors, config.MAX_URL_BYTES),
     clientErrorHandler: onClientError(cors),
   })
-  registerBodies(app, { budget: new ByteBudget(config.MAX_BUFFERED_APPEND_BYTES), pace })
+  const budget = new ByteBudget(config.MAX_BUFFERED_APPEND_BYTES)
+  const otherBudget = new ByteBudget(MAX_OTHER_BODY_BYTES)
+  registerBodies(app, { budget, otherBudget, pace })
   return app
 }
 

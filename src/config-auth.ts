@@ -91,8 +91,8 @@ export const authVariables = {
   AUTH_COOKIE: z
     .string()
     .regex(
-      /^__(?:Secure|Host)-[\w!#$%&'*+.^`|~-]+$/,
-      'must be the name of a cookie that begins with __Secure- or __Host-',
+      /^__Secure-[\w!#$%&'*+.^`|~-]+$/,
+      'must be the name of a cookie that begins with __Secure-',
     )
     .optional(),
   PUBLIC_STREAMS: z.string().transform(globs).prefault(''),
@@ -115,7 +115,19 @@ const KEY_SOURCES = [
   'JWT_JWKS_FILE',
   'JWT_JWKS_URL',
 ] as const
-const TOKEN_RULES = ['JWT_ISSUER', 'JWT_AUDIENCE', 'JWT_CLOCK_TOLERANCE_S'] as const
+/** What means nothing where everybody may do everything: who says it does not mean that. */
+const TOKEN_RULES = [
+  'JWT_ISSUER',
+  'JWT_AUDIENCE',
+  'JWT_CLOCK_TOLERANCE_S',
+  'AUTH_PROJECT_CLAIM',
+  'AUTH_WRITE_MAY_CREATE',
+  'AUTH_COOKIE',
+  'PUBLIC_STREAMS',
+  'GATEWAY_SECRETS',
+  'TICKET_TTL_MS',
+  'READER_KEY_EPOCH',
+] as const
 
 /** Who verifies tokens, with which keys and by which rules. */
 export type AuthConfig = {

@@ -32,15 +32,12 @@ export class Authenticator {
   readonly #tickets: Tickets
   readonly #knownTokens: VerifiedCredentials
   readonly #knownTickets: VerifiedCredentials
-  /** Whether there are tickets at all. */
-  readonly hasTickets: boolean
 
   constructor(options: AuthenticatorOptions) {
     const { ring, rules, gatewaySecrets: secrets, ticketTtlMs: ttlMs, clock } = options
     this.#ring = ring
     this.#accessTokens = new AccessTokens(ring, rules, clock)
     this.#tickets = new Tickets({ secrets, ttlMs, clock })
-    this.hasTickets = secrets.length > 0
     const isCurrent = (keyId: string): boolean => ring.has(keyId)
     const { maxEntries = MAX_ENTRIES } = options
     this.#knownTokens = new VerifiedCredentials({ maxEntries, clock, isCurrent })

@@ -36,7 +36,7 @@ export class KeyRing {
   }
 
   /**
-   * Reads all keys. An issuer that is out of reach is asked again later, and holds up nothing.
+   * Reads all keys. An issuer that is out of reach is asked again later.
    *
    * @throws KeySourceError files that can't be used
    */

@@ -27,9 +27,9 @@ import {
   STREAM_UP_TO_DATE,
 } from '../protocol/headers.ts'
 import { isAmong, originsOf } from '../protocol/origins.ts'
-import type { OriginPolicy } from '../protocol/origins.ts'
+import type { OriginPolicy, Origins } from '../protocol/origins.ts'
 import type { Headers } from './render.ts'
-import { projectOf } from './stream-url.ts'
+import { TICKETS_PATH, projectOf } from './stream-url.ts'
 
 /** Pages may send and read all of them: which go which way is the protocol's to say. */
 const PROTOCOL_HEADERS = [
@@ -112,9 +112,20 @@ export class Cors {
    */
   headersFor(path: string, origin: string | undefined): Headers {
     if (this.forAll !== undefined) return this.forAll
+    if (path === TICKETS_PATH) return this.#headersForAnyOf(origin)
     const origins = originsOf(this.#policy, projectOf(path))
     if (origins.kind === 'any') return FOR_ANY
     return origin !== undefined && isAmong(origins, origin) ? this.#headersTo(origin) : FOR_NONE
+  }
+
+  /** Which project it is about only its body says; and whoever asks has to have a token. */
+  #headersForAnyOf(origin: string | undefined): Headers {
+    const { origins, projects } = this.#policy
+    if (origins.kind === 'any') return FOR_ANY
+    const isAllowed = (allowed: Origins): boolean =>
+      origin !== undefined && (allowed.kind === 'any' || isAmong(allowed, origin))
+    if (origin === undefined || ![origins, ...projects.values()].some(isAllowed)) return FOR_NONE
+    return this.#headersTo(origin)
   }
 
   /** What an answer carries when nobody knows to what. */

@@ -7,6 +7,7 @@
 import type { ServerResponse } from 'node:http'
 import type { StopReason } from '../hub/machine.ts'
 import type { Chunk } from '../protocol/chunk.ts'
+import { whenOver } from './when-over.ts'
 
 /** Why a reader's connection ended. `failed` and `read_failed` come with their cause. */
 export type DisconnectReason =
@@ -59,7 +60,7 @@ export class ResponseSink implements EventSink {
 
   own(owner: SinkOwner): void {
     this.#response.on('drain', () => owner.drained())
-    this.#response.once('close', () => owner.closed())
+    whenOver(this.#response, () => owner.closed())
     // A reader that went away in the same instant must not bring the process down.
     this.#response.on('error', () => owner.closed())
   }

@@ -45,6 +45,12 @@ export class Leases {
   withdraw(keyId: string): void {
     const holders = this.#holders.get(keyId)
     this.#holders.delete(keyId)
-    for (const holder of holders ?? []) holder.revoked()
+    for (const holder of holders ?? []) {
+      try {
+        holder.revoked()
+      } catch {
+        // It is over for this one in any case, and the others must hear of it.
+      }
+    }
   }
 }

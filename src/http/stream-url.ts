@@ -5,6 +5,7 @@ import type { StreamNames } from '../protocol/names.ts'
 
 export const STREAM_PREFIX = '/v1/stream/'
 export const STREAM_ROUTE = '/v1/stream/*'
+export const TICKETS_PATH = `${STREAM_PREFIX}__ds/tickets`
 
 /** Scheme and authority of a request target in absolute form (RFC 9112 §3.2.2). */
 const ORIGIN = /^https?:\/\/[^/?#]*/i

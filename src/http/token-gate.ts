@@ -4,7 +4,7 @@ import { judge, judgePattern, judgeScope } from '../auth/grant.ts'
 import type { Grant, Scope, Verdict } from '../auth/grant.ts'
 import type { ReaderKeys } from '../auth/reader-keys.ts'
 import type { Clock } from '../clock.ts'
-import { AuthError, StreamGoneError, StreamNotFoundError } from '../errors.ts'
+import { AuthError, KeysUnavailableError, StreamGoneError, StreamNotFoundError } from '../errors.ts'
 import type { Audience } from '../protocol/caching.ts'
 import type { Glob } from '../protocol/glob.ts'
 import { bearerOf, cookieOf } from './credentials.ts'
@@ -151,7 +151,8 @@ function andThen<T, U>(value: Later<T>, next: (value: T) => Later<U>): Later<U> 
 }
 
 function ifRefused(error: unknown): undefined {
-  if (!(error instanceof AuthError)) throw error
+  if (error instanceof AuthError || error instanceof KeysUnavailableError) return
+  throw error
 }
 
 function ifAbsent(error: unknown): false {

@@ -149,24 +149,24 @@ export class WorkService {
     fence: Fence,
   ): Promise<Subscription> {
     const { keys, clock } = this.#options
-    const life = await findReady(this.#options.logs, subscription)
-    if (life.config.type !== (use === 'claim' ? 'pull-wake' : 'webhook')) {
-      throw wrongType(use === 'claim' ? 'pull-wake' : 'webhook')
-    }
     const verdict = readWakeToken(token, await keys.secrets(), clock.now())
     if (verdict.kind === 'expired') {
       throw new SubscriptionError('TOKEN_EXPIRED', 'the token has expired')
     }
+    // Before anything is looked up: who has no token does not learn what there is.
     const isOurs =
-      verdict.kind === 'valid' &&
-      verdict.claims.sub === subscription &&
-      verdict.claims.inc === life.id &&
-      verdict.claims.use === use
-    if (!isOurs) throw new SubscriptionError('TOKEN_INVALID', 'the token is for nothing here')
+      verdict.kind === 'valid' && verdict.claims.sub === subscription && verdict.claims.use === use
+    if (!isOurs) throw notOurs()
+    const life = await findReady(this.#options.logs, subscription)
+    if (verdict.claims.inc !== life.id) throw notOurs()
     const { gen, wid } = verdict.claims
     if (gen === fence.generation && wid === fence.wakeId) return life
     throw new SubscriptionError('FENCED', 'the token is for another wake')
   }
+}
+
+function notOurs(): SubscriptionError {
+  return new SubscriptionError('TOKEN_INVALID', 'the token is for nothing here')
 }
 
 /** What a worker that has claimed is told, with its token. */

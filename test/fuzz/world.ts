@@ -57,7 +57,7 @@ export async function makeWorld(auth: Auth, directory: string, now: number): Pro
       JWT_HS256_SECRETS: SECRET,
       JWT_PEM_FILES: pem,
       GATEWAY_SECRETS: `${SECRET}-either`,
-      AUTH_COOKIE: '__Host-stream',
+      AUTH_COOKIE: '__Secure-stream',
     },
     arms: {
       mayWrite: true,

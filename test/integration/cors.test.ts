@@ -112,7 +112,6 @@ const ELSEWHERE: readonly Kind[] = [
   ['nothing', 404, ask('GET /acme/s')],
   ['the keys of webhooks', 200, ask('GET /v1/stream/__ds/jwks.json')],
   ['no subscription', 404, ask('GET /v1/stream/__ds/subscriptions/acme')],
-  ['a preflight for tickets', 204, preflight('/v1/stream/__ds/tickets')],
   ['a preflight for a subscription', 204, preflight('/v1/stream/__ds/subscriptions/acme')],
   ['a preflight for a claim', 204, preflight('/v1/stream/__ds/subscriptions/acme/claim')],
   ['a preflight for the keys', 204, preflight('/v1/stream/__ds/jwks.json')],

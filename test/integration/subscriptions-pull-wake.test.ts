@@ -322,7 +322,7 @@ describe('an ack', () => {
       expect(refusal(await release('s', token, json))).toEqual([401, 'TOKEN_INVALID'])
     }
     expect((await ack('other', json.token, json, progress)).status).toBe(401)
-    expect((await callback('s', json.token, json, progress)).status).toBe(400)
+    expect((await callback('s', json.token, json, progress)).status).toBe(401)
     expect(await ackedOf('x')).toBe(begin)
   })
 })

@@ -83,8 +83,26 @@ describe('who may do what', () => {
   })
 
   test('public streams are names and patterns', () => {
-    const { PUBLIC_STREAMS } = loadConfig({ PUBLIC_STREAMS: 'acme/news, */public/**' })
+    const { PUBLIC_STREAMS } = loadConfig({
+      ...KEYS,
+      PUBLIC_STREAMS: 'acme/news, */public/**',
+    })
     expect(PUBLIC_STREAMS.map(({ pattern }) => pattern)).toEqual(['acme/news', '*/public/**'])
+  })
+
+  test.each([
+    'AUTH_PROJECT_CLAIM',
+    'AUTH_WRITE_MAY_CREATE',
+    'AUTH_COOKIE',
+    'PUBLIC_STREAMS',
+    'GATEWAY_SECRETS',
+    'TICKET_TTL_MS',
+    'READER_KEY_EPOCH',
+  ])('%s without keys does not start open', (name) => {
+    const means = { [name]: valueOf(name) }
+    expect(problemsOf(means)).toEqual([expect.stringMatching(/without keys/)])
+    expect(problemsOf({ ...means, AUTH: 'none' })).toEqual([expect.stringMatching(/AUTH=none/)])
+    expect(problemsOf({ ...means, ...KEYS })).toEqual([])
   })
 
   test.each(['http://localhost:1/a', 'http://127.0.0.1/a', 'http://[::1]:8/a', 'https://i/a'])(
@@ -133,7 +151,7 @@ describe('who may do what', () => {
     ['a tolerance of hours', { ...KEYS, JWT_CLOCK_TOLERANCE_S: '301' }, /from 0 to 300/],
     ['a cookie that goes over http', { ...KEYS, AUTH_COOKIE: 'token' }, /AUTH_COOKIE must be/],
     ['a cookie of no name', { ...KEYS, AUTH_COOKIE: '__Secure-' }, /AUTH_COOKIE must be/],
-    ['a cookie of two names', { ...KEYS, AUTH_COOKIE: '__Host-a; b' }, /AUTH_COOKIE must be/],
+    ['a cookie of two names', { ...KEYS, AUTH_COOKIE: '__Secure-a; b' }, /AUTH_COOKIE must be/],
     ['half a pattern', { ...KEYS, PUBLIC_STREAMS: 'a,b*' }, /PUBLIC_STREAMS must be names/],
     ['a yes that is none', { ...KEYS, AUTH_WRITE_MAY_CREATE: 'yes' }, /must be true or false/],
     ['a negative epoch', { ...KEYS, READER_KEY_EPOCH: '-1' }, /READER_KEY_EPOCH must be/],
@@ -155,3 +173,13 @@ describe('who may do what', () => {
     expect(problems.join()).not.toContain('sesame')
   })
 })
+
+/** One that may be said. */
+function valueOf(name: string): string {
+  const values: Readonly<Record<string, string>> = {
+    AUTH_WRITE_MAY_CREATE: 'true',
+    AUTH_COOKIE: '__Secure-c',
+    GATEWAY_SECRETS: 's'.repeat(32),
+  }
+  return values[name] ?? '1'
+}

@@ -130,13 +130,17 @@ export class FastLane {
     const access = admitted instanceof Promise ? await admitted : admitted
     const principal = this.#principalOf(get, access, connection)
     const leave = limits.enter(principal)
-    try {
-      limits.take(principal, ONE_REQUEST)
-    } catch (error) {
-      leave()
-      throw error
+    let isTaken = false
+    return {
+      // Only when nothing can send it to Node any more, which takes it, too.
+      lease: (stream) => {
+        const lease = gate.lease(access, stream)
+        if (!isTaken) limits.take(principal, ONE_REQUEST)
+        isTaken = true
+        return lease
+      },
+      leave,
     }
-    return { lease: (stream) => gate.lease(access, stream), leave }
   }
 
   #principalOf(get: LiveGet, access: Access, connection: Connection): Principal {

@@ -4,7 +4,7 @@
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Scope } from '../../auth/grant.ts'
-import { AuthError, invariant } from '../../errors.ts'
+import { invariant } from '../../errors.ts'
 import type { StreamNames } from '../../protocol/names.ts'
 import type { Query } from '../../protocol/requests.ts'
 import type { Credentials } from '../credentials.ts'
@@ -31,7 +31,7 @@ declare module 'fastify' {
 }
 
 /** What is called with each request that is refused; it may throw a refusal of its own. */
-type OnRefused = (request: FastifyRequest) => void
+export type OnRefused = (request: FastifyRequest) => void
 
 export type AuthOptions = {
   readonly gate: Gate
@@ -69,7 +69,7 @@ export function registerAuth(app: FastifyInstance, options: AuthOptions): void {
 
 function refusalOf(request: FastifyRequest, error: unknown, onRefused: OnRefused): Error {
   try {
-    if (error instanceof AuthError) onRefused(request)
+    onRefused(request)
     throw error
   } catch (refusal) {
     return refusal instanceof Error ? refusal : new Error('refused', { cause: refusal })
@@ -88,9 +88,13 @@ function admit(
   request: FastifyRequest,
 ): Later<Access> {
   if (access === 'anybody' || access === 'token_of_ours') return EVERYBODY
-  if (access === 'caller') return gate.identify(credentialsOf(request))
+  // A ticket is for one stream, and a cookie is sent unasked.
+  if (access === 'caller')
+    return gate.identify({ ...NOTHING, authorization: request.headers.authorization })
   return gate.admit({ scope: access, name: streamNameOf(request, names) }, credentialsOf(request))
 }
+
+const NOTHING: Credentials = { authorization: undefined, ticket: undefined, cookie: undefined }
 
 function credentialsOf({ headers, query }: FastifyRequest): Credentials {
   const { ticket } = query as Query

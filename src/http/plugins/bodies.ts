@@ -10,10 +10,13 @@ import type { ByteBudget, Share } from '../byte-budget.ts'
 import { receiveBody } from '../receive-body.ts'
 import type { BodyDone } from '../receive-body.ts'
 import type { Pace } from '../pace.ts'
+import { STREAM_ROUTE } from '../stream-url.ts'
 
 export type BodyOptions = {
-  /** For the bodies of all requests together. */
+  /** For the bodies of all requests about streams together. */
   readonly budget: ByteBudget
+  /** For those of all others: nobody needs to be known to send some of them. */
+  readonly otherBudget: ByteBudget
   readonly pace: Pace
 }
 
@@ -27,12 +30,16 @@ declare module 'fastify' {
 }
 
 /** Receives every body as bytes, of whatever type; routes bound the size of one. */
-export function registerBodies(app: FastifyInstance, { budget, pace }: BodyOptions): void {
+export function registerBodies(app: FastifyInstance, options: BodyOptions): void {
+  const { budget, otherBudget, pace } = options
   app.decorateRequest('bodyShare', undefined)
   app.decorateRequest('bodyMeter', undefined)
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (request: FastifyRequest, raw: IncomingMessage, done: BodyDone) => {
-    const share = (request.bodyShare = budget.open())
+    // Who asks for what is not there is not waited for. Node reads the rest and drops it.
+    if (request.is404) return done(null, undefined)
+    const isOfStream = request.routeOptions.url === STREAM_ROUTE
+    const share = (request.bodyShare = (isOfStream ? budget : otherBudget).open())
     const length = Number(request.headers['content-length'] ?? 0)
     const limit = request.routeOptions.bodyLimit
     receiveBody(raw, { share, length, limit, pace, meter: request.bodyMeter }, done)

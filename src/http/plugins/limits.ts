@@ -6,6 +6,7 @@ import type { ClientAddressOf } from '../client-address.ts'
 import type { Limits, Principal } from '../limits.ts'
 import { renderStanding } from '../rate-limit-headers.ts'
 import { OPS_PATHS } from '../routes/ops.ts'
+import { whenOver } from '../when-over.ts'
 
 export type LimitsPluginOptions = {
   readonly limits: Limits
@@ -60,7 +61,7 @@ export function registerLimits(app: FastifyInstance, options: LimitsPluginOption
       leave?.()
       throw error
     }
-    if (leave !== undefined) whenOver(reply, leave)
+    if (leave !== undefined) whenOver(reply.raw, leave)
     if (cost.bytes === 0) request.bodyMeter = (bytes) => limits.receive(principal, bytes)
     done()
   })
@@ -101,12 +102,6 @@ function bytesOf(headers: FastifyRequest['headers'], maxBodyBytes: number): numb
 function isLive({ method, query }: FastifyRequest): boolean {
   const { live } = (query ?? {}) as Readonly<Record<string, unknown>>
   return method === 'GET' && (live === 'sse' || live === 'long-poll')
-}
-
-/** `close` comes after every response, also when the client has vanished; but only once. */
-function whenOver({ raw }: FastifyReply, run: () => void): void {
-  if (raw.destroyed) run()
-  else raw.once('close', run)
 }
 
 /**

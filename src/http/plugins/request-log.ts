@@ -3,6 +3,7 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest }
 import type { DisconnectReason } from '../event-sink.ts'
 import { GatewayError } from '../../errors.ts'
 import { pathOf } from '../stream-url.ts'
+import { whenOver } from '../when-over.ts'
 
 /** A refusal or a failure that has a stable code. */
 type Failure = Error & { readonly code: string }
@@ -28,8 +29,7 @@ export function noteFailure(request: FastifyRequest, error: Failure): void {
 /** For a request that the hooks do not see. */
 export function logWhenOver(request: FastifyRequest, reply: FastifyReply): void {
   if (!isLogged(request.log)) return
-  // `close` comes after every response, also one that the client did not wait for.
-  reply.raw.once('close', () => {
+  whenOver(reply.raw, () => {
     const failure = failures.get(request)
     request.log.info(
       {

@@ -8,10 +8,17 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { RequestError } from '../../errors.ts'
 import type { GatewayError } from '../../errors.ts'
 import { pathOf } from '../stream-url.ts'
+import type { OnRefused } from './auth.ts'
 
-export function registerTargets(app: FastifyInstance, maxUrlBytes: number): void {
+export type TargetOptions = { readonly maxUrlBytes: number; readonly onRefused: OnRefused }
+
+export function registerTargets(app: FastifyInstance, options: TargetOptions): void {
+  const { maxUrlBytes, onRefused } = options
   app.addHook('onRequest', (request, _reply, done) => {
-    done(urlRefusal(request.url, maxUrlBytes) ?? hostRefusal(request.raw) ?? spelling(request))
+    const { url, raw } = request
+    const refusal = urlRefusal(url, maxUrlBytes) ?? hostRefusal(raw) ?? spelling(request)
+    if (refusal !== undefined) onRefused(request)
+    done(refusal)
   })
 }
 

@@ -16,6 +16,7 @@ import { logEnd } from '../plugins/request-log.ts'
 import { renderChunk, renderLongPoll, renderMetadata } from '../render.ts'
 import type { Asked, Rendered } from '../render.ts'
 import { STREAM_ROUTE, streamNameOf } from '../stream-url.ts'
+import { whenOver } from '../when-over.ts'
 
 type Options = {
   readonly streams: StreamService
@@ -83,7 +84,7 @@ function peerOf({ raw }: FastifyReply): Peer {
   return {
     // A request's own `close` may come as soon as its body was read.
     isGone: raw.destroyed,
-    own: (owner) => void raw.once('close', () => owner.closed()),
+    own: (owner) => whenOver(raw, () => owner.closed()),
   }
 }
 

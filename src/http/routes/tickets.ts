@@ -7,13 +7,11 @@
 import type { FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import type { Authenticator } from '../../auth/authenticator.ts'
-import type { Grant } from '../../auth/grant.ts'
 import type { Ticket } from '../../auth/tickets.ts'
-import { AuthError, RequestError } from '../../errors.ts'
+import { RequestError, invariant } from '../../errors.ts'
 import type { StreamNames } from '../../protocol/names.ts'
-import { bearerOf } from '../credentials.ts'
 import { accessOf } from '../plugins/auth.ts'
-import { STREAM_PREFIX, originOf } from '../stream-url.ts'
+import { STREAM_PREFIX, TICKETS_PATH, originOf } from '../stream-url.ts'
 
 type Options = {
   readonly authenticator: Authenticator
@@ -25,7 +23,6 @@ type Options = {
 }
 
 const MAX_BODY_BYTES = 16 * 1024
-const TICKETS = `${STREAM_PREFIX}__ds/tickets`
 
 const ticketRequest = z.strictObject({
   stream: z.string(),
@@ -37,8 +34,9 @@ export const ticketRoutes: FastifyPluginCallback<Options> = (app, options, done)
   const { authenticator, names, cookie: cookieName, publicUrl } = options
   const config = { access: 'caller' } as const
 
-  app.post(TICKETS, { config, bodyLimit: MAX_BODY_BYTES }, async (request, reply) => {
-    const grant = bearerGrantOf(request)
+  app.post(TICKETS_PATH, { config, bodyLimit: MAX_BODY_BYTES }, async (request, reply) => {
+    const { grant } = accessOf(request)
+    invariant(grant !== undefined, 'who asks for a ticket is known')
     const { stream, scope, cookie } = parseBody(request)
     if (cookie && cookieName === undefined) {
       throw new RequestError('not_supported', 'the gateway has no cookie: see AUTH_COOKIE')
@@ -65,14 +63,6 @@ function render(url: string, { ticket, expiresAt }: Ticket, isInCookie: boolean)
 
 function encodePath(name: string): string {
   return name.split('/').map(encodeURIComponent).join('/')
-}
-
-/** Neither a ticket nor a cookie gives another one: what leaks of them is soon of no use. */
-function bearerGrantOf(request: FastifyRequest): Grant {
-  const { authorization = '' } = request.headers
-  const { grant } = accessOf(request)
-  if (grant !== undefined && bearerOf(authorization) !== undefined) return grant
-  throw new AuthError('unauthenticated', 'send a token as Authorization: Bearer')
 }
 
 function parseBody({ body }: FastifyRequest): z.infer<typeof ticketRequest> {

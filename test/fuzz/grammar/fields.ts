@@ -175,8 +175,8 @@ export function hostileCredentials(random: Random, tokens: HostileTokens): Field
     [1, () => [`Authorization: Basic ${Buffer.from('admin:admin').toString('base64')}`]],
     [1, () => ['Authorization:', `Authorization: Bearer ${token}`]],
     [1, () => [`Authorization: Bearer ${token}`, `authorization: Bearer ${tokens.pick(random)}`]],
-    [2, () => [`Cookie: __Host-stream=${token}`]],
-    [1, () => [`Cookie: a=b; __Host-stream=${garbage(random)}; __Host-stream=${token}`]],
+    [2, () => [`Cookie: __Secure-stream=${token}`]],
+    [1, () => [`Cookie: a=b; __Secure-stream=${garbage(random)}; __Secure-stream=${token}`]],
     [1, () => [`Proxy-Authorization: Bearer ${token}`]],
   ])()
 }

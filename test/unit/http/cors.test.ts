@@ -145,7 +145,6 @@ describe('Cors', () => {
     ['/v1/stream/%zz/acme', A],
     ['/v1/stream/', A],
     ['/v1/stream', A],
-    ['/v1/stream/__ds/tickets', A],
     ['/v1/stream/__ds/subscriptions/acme', A],
     ['/acme/s', A],
     ['/healthz', A],
@@ -154,6 +153,14 @@ describe('Cors', () => {
     const listed = cors({ CORS_ORIGINS: A, CORS_PROJECT_ORIGINS: `acme=${B};b\u00fcro=${B}` })
     const readers = [A, B].filter((from) => ORIGIN in listed.headersFor(path, from))
     expect(readers).toEqual([origin])
+  })
+
+  test('has tickets asked for by pages that may read anything', () => {
+    const listed = cors({ CORS_ORIGINS: A, CORS_PROJECT_ORIGINS: `acme=${B}` })
+    const readers = [A, B, 'https://c.example', undefined].filter(
+      (from) => ORIGIN in listed.headersFor('/v1/stream/__ds/tickets', from),
+    )
+    expect(readers).toEqual([A, B])
   })
 
   test('leaves all but a project to all, and says of that alone that it depends', () => {

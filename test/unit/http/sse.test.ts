@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { describe, expect, test } from 'vitest'
 import { LogUnavailableError } from '../../../src/errors.ts'
@@ -11,6 +12,7 @@ import { FakeWritable } from '../../support/fake-writable.ts'
 import { STREAM, closed, data, dataRecord, finalData, startHub } from '../hub/fakes.ts'
 
 class FakeResponse extends FakeWritable {
+  readonly req = { socket: new EventEmitter() }
   writes = 0
   refusal: Error | undefined
 
