@@ -2,9 +2,10 @@
 import { randomUUID } from 'node:crypto'
 import { expect, vi } from 'vitest'
 import type { CleanUps } from '../support/clean-ups.ts'
+import { freePort } from '../support/free-port.ts'
 import { startGatewayProcess } from '../support/gateway-process.ts'
 import type { Environment } from '../support/gateway-process.ts'
-import { appendJson, call, createJsonStream } from '../support/http-calls.ts'
+import { JSON_TYPE, appendJson, call } from '../support/http-calls.ts'
 import type { Answer } from '../support/http-calls.ts'
 import { RecordingRelay } from '../support/recording-relay.ts'
 import { temporaryDirectory } from '../support/temporary.ts'
@@ -19,6 +20,8 @@ export type Site = {
    * `unless` is settled: not every cache lets every request wait.
    */
   readonly waiting: (count: number, unless?: Promise<unknown>) => Promise<void>
+  /** Starts the gateway anew, with some variables changed. The cache goes on. */
+  readonly restart: (env: Environment) => Promise<void>
 }
 
 export type SiteStream = {
@@ -31,22 +34,30 @@ export type SiteStream = {
   close(): Promise<void>
 }
 
+/** What the writers of a test send with every request: a token, say. */
+type WriterHeaders = Readonly<Record<string, string>>
+
 export async function startSite(
   cache: SharedCache,
   cleanUps: CleanUps,
   env: Environment = {},
+  writer: WriterHeaders = {},
 ): Promise<Site> {
-  const gateway = await startGatewayProcess(
-    { AUTH: 'none', DATA_DIR: await temporaryDirectory(cleanUps), ...env },
-    { cleanUps },
-  )
+  const where = { DATA_DIR: await temporaryDirectory(cleanUps), PORT: String(await freePort()) }
+  const start = (changes: Environment = {}) =>
+    startGatewayProcess({ AUTH: 'none', ...where, ...env, ...changes }, { cleanUps })
+  let gateway = await start()
   const relay = await RecordingRelay.start(gateway.url, cleanUps)
   const running = await cache.start(relay, cleanUps)
   return {
     relay,
     stream: () => {
       const name = `cache/${randomUUID()}`
-      return streamAt(`${running.url}/v1/stream/${name}`, gateway.stream(name))
+      return streamAt(`${running.url}/v1/stream/${name}`, gateway.stream(name), writer)
+    },
+    restart: async (changes) => {
+      await gateway.stop()
+      gateway = await start(changes)
     },
     waiting: async (count, unless) => {
       let isSettled = false
@@ -60,8 +71,9 @@ export async function startSite(
   }
 }
 
-function streamAt(url: string, origin: string): SiteStream {
-  const post = async (headers: Record<string, string>, message?: unknown): Promise<void> => {
+function streamAt(url: string, origin: string, writer: WriterHeaders): SiteStream {
+  const post = async (more: Record<string, string>, message?: unknown): Promise<void> => {
+    const headers = { ...writer, ...more }
     const answer =
       message === undefined
         ? await call(origin, { method: 'POST', headers })
@@ -72,8 +84,7 @@ function streamAt(url: string, origin: string): SiteStream {
     url,
     origin,
     create: async (headers = {}) => {
-      if (Object.keys(headers).length === 0) return createJsonStream(origin)
-      const all = { 'content-type': 'application/json', ...headers }
+      const all = { ...JSON_TYPE, ...writer, ...headers }
       expect((await call(origin, { method: 'PUT', headers: all })).status).toBe(201)
     },
     append: (message) => post({}, message),

@@ -49,9 +49,10 @@ sub vcl_backend_response {
     if (beresp.http.Cache-Control !~ "stale-while-revalidate") {
         set beresp.grace = 0s;
     }
-    # Those who waited for it now ask the gateway, all at once. For two minutes, if it were for the
-    # built-in rules, nobody would wait for anybody at this URL; the next ones may again.
-    if (beresp.status == 204) {
+    # A poll without data, or a refusal to one who may not read: those who waited for it now ask the
+    # gateway, all at once. For two minutes, if it were for the built-in rules, nobody would wait
+    # for anybody at this URL; the next ones may again.
+    if (beresp.status == 204 || beresp.status >= 400) {
         set beresp.ttl = 1s;
         set beresp.uncacheable = true;
         return (deliver);
