@@ -1,5 +1,4 @@
 /** Pages of another origin read, and lose nothing when their connections are cut. */
-import { randomUUID } from 'node:crypto'
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { BROWSER_DEMANDS, launchBrowser, openPage, servePages } from '../support/browser.ts'
@@ -9,15 +8,13 @@ import { CleanUps } from '../support/clean-ups.ts'
 import { startCuttingProxy } from '../support/cutting-proxy.ts'
 import type { CuttingProxy } from '../support/cutting-proxy.ts'
 import { startGatewayProcess } from '../support/gateway-process.ts'
-import { appendJson, call, createJsonStream } from '../support/http-calls.ts'
 import { isMissing } from '../support/programs.ts'
 import { temporaryDirectory } from '../support/temporary.ts'
 import { PageReader, request } from './reader.ts'
+import { createStream, cutAndResumed } from './streams.ts'
 
 const APP = 'app.example.test'
 const STREAMS = 'streams.example.test'
-
-const upTo = (count: number): unknown[] => Array.from({ length: count }, (_, n) => ({ n }))
 
 describe.skipIf(BROWSER_DEMANDS.some(isMissing))('a page of another origin', () => {
   const cleanUps = new CleanUps()
@@ -45,55 +42,19 @@ describe.skipIf(BROWSER_DEMANDS.some(isMissing))('a page of another origin', () 
       pages = await servePages(new URL('page.ts', import.meta.url), cleanUps, certificate)
     })
 
-    /** A stream: `url` for pages, through the relay; `origin` for writers, past it. */
-    async function createStream() {
-      const path = `/v1/stream/browser/${randomUUID()}`
-      const origin = `${gateway}${path}`
-      await createJsonStream(origin)
-      let appended = 0
-      return {
-        path,
-        url: `${scheme}://${STREAMS}:${new URL(proxy.url).port}${path}`,
-        origin,
-        /** Appends messages, each by itself, until there are so many. */
-        appendUpTo: async (count: number): Promise<void> => {
-          for (; appended < count; appended += 1) {
-            expect((await appendJson(origin, { n: appended })).status).toBe(204)
-          }
-        },
-      }
-    }
-
-    const close = (url: string) =>
-      call(url, { method: 'POST', headers: { 'stream-closed': 'true' } })
-
-    /** Cuts a reader twice, with messages on their way and while nobody is there, up to the close. */
-    async function cutAndResumed(
-      reader: PageReader,
-      stream: Awaited<ReturnType<typeof createStream>>,
-    ): Promise<void> {
-      await reader.received(5)
-      await stream.appendUpTo(10)
-      await reader.received(10)
-      for (const count of [30, 50]) {
-        const writing = stream.appendUpTo(count - 5)
-        await reader.received(count - 15)
-        proxy.cut()
-        await writing
-        await stream.appendUpTo(count)
-        await reader.received(count)
-      }
-      await close(stream.origin)
-      await reader.ended()
-      expect((await reader.seen()).messages).toEqual(upTo(50))
+    /** A stream, with the URL that pages have for it: through the relay. */
+    async function create() {
+      const stream = await createStream(gateway)
+      const { port } = new URL(proxy.url)
+      return { ...stream, url: `${scheme}://${STREAMS}:${port}${stream.path}` }
     }
 
     test('reads by EventSource, which resumes where it was cut', async () => {
-      const stream = await createStream()
+      const stream = await create()
       await stream.appendUpTo(5)
       const page = await openPage(browser, pages.origin(APP))
       const reader = await PageReader.events(page, `${stream.url}?live=sse&offset=-1`)
-      await cutAndResumed(reader, stream)
+      await cutAndResumed(reader, stream, proxy)
       expect(await reader.seen()).toMatchObject({
         opened: 3,
         failures: 2,
@@ -104,16 +65,17 @@ describe.skipIf(BROWSER_DEMANDS.some(isMissing))('a page of another origin', () 
     test.each(['sse', 'long-poll'] as const)(
       'reads by the official client, live=%s, which resumes where it was cut',
       async (live) => {
-        const stream = await createStream()
+        const stream = await create()
         await stream.appendUpTo(5)
         const page = await openPage(browser, pages.origin(APP))
-        await cutAndResumed(await PageReader.client(page, { url: stream.url, live }), stream)
+        const reader = await PageReader.client(page, { url: stream.url, live })
+        await cutAndResumed(reader, stream, proxy)
       },
     )
 
     test('writes with the protocol’s headers, and sees those of the answers', async () => {
       const page = await openPage(browser, pages.origin(APP))
-      const { path, url } = await createStream()
+      const { path, url } = await create()
       const type = { 'content-type': 'application/json' }
       const created = await request(page, `${url}-2`, {
         method: 'PUT',
