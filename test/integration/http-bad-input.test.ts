@@ -379,6 +379,16 @@ describe('unusual, but right', () => {
     expect(answers).toMatchObject([{ status: 200, headers: { connection: 'close' }, body: 'x' }])
   })
 
+  test('no header is overlooked, however many there are', async () => {
+    const many = Array.from({ length: 2000 }, () => 'A: b')
+    const gzipped = [...many, 'Content-Type: text/plain', 'Content-Encoding: gzip']
+    const [answer] = await exchange(gateway.url, post('abc', ...gzipped))
+    expect(answer!.body).toContain('invalid_header')
+    const upgrade = head('GET /v1/stream/s', ...many, 'Connection: upgrade', 'Upgrade: h2c')
+    const answers = await exchange(gateway.url, upgrade + head('GET /v1/stream/s'), 2)
+    expect(answers).toMatchObject([{ status: 200, headers: { connection: 'close' }, body: 'x' }])
+  })
+
   test('what comes behind a request for another protocol is never served', async () => {
     const socket = await connect(gateway.url)
     const slow = head('GET /v1/stream/s?offset=now&live=long-poll')

@@ -53,6 +53,8 @@ export function registerErrors(app: FastifyInstance, clock: Clock, cors: Cors): 
 
 /** What Node would answer, or drop, without asking us. */
 function registerServerEvents({ server }: FastifyInstance, cors: Cors): void {
+  // None is left out: the parser goes by those that we would not see. Their bytes are bounded.
+  server.maxHeadersCount = 0
   // RFC 9110 §10.1.1: an expectation we do not know may be ignored.
   server.on('checkExpectation', (request, response) => server.emit('request', request, response))
   server.on('checkContinue', (request, response) => {
