@@ -16,7 +16,7 @@ const MAX_SEED = 1_000_000
 
 function planOf({ AUTH, SEED, REQUESTS, ONLY }: NodeJS.ProcessEnv): Plan {
   return {
-    auth: AUTH === 'jwt' ? 'jwt' : 'none',
+    auth: AUTH === 'none' ? 'none' : 'jwt',
     seed: SEED === undefined ? randomInt(MAX_SEED) : Number(SEED),
     requests: Number(REQUESTS ?? 1_000_000),
     patienceMs: 1000,

@@ -4,10 +4,10 @@ import { PROBE_BODY } from './requests.ts'
 import type { Question } from './requests.ts'
 import { PRIVATE_MARK, PUBLIC_MARK } from './streams.ts'
 
-/** All that a gateway with room and a log at hand may say. No 500, and no 503 either. */
+/** All that a gateway without limits may say, with its log at hand. No 500, no 429 and no 503. */
 const STATUSES: ReadonlySet<number> = new Set([
   200, 201, 204, 304, 400, 401, 403, 404, 405, 406, 408, 409, 410, 413, 414, 415, 417, 421, 422,
-  426, 429, 431, 501,
+  426, 431, 501,
 ])
 
 const PROBLEM = 'application/problem+json'

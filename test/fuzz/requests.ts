@@ -2,6 +2,7 @@
 import { soundBody } from './grammar/bodies.ts'
 import { hostileCredentials, otherFields } from './grammar/fields.ts'
 import { streamTarget, target } from './grammar/targets.ts'
+import { temptingWrite } from './grammar/writes.ts'
 import type { HostileTokens } from './grammar/tokens.ts'
 import type { Random, Weighted } from './random.ts'
 
@@ -75,6 +76,7 @@ export const PROBE_BODY = '{"status":"alive"}'
 
 export function soundRequest(random: Random, arms: Arms): Request {
   if (random.chance(0.04)) return PROBE
+  if (arms.mayWrite && random.chance(0.12)) return tempting(random, arms)
   const method = random.weighted(arms.mayWrite ? METHODS : READS)
   const isSafe = SAFE_METHODS.has(method)
   const { fields, isStranger } = credentials(random, arms)
@@ -90,6 +92,20 @@ export function soundRequest(random: Random, arms: Arms): Request {
   ]
   const text = `${lines.join('\r\n')}\r\n\r\n${body?.bytes ?? ''}`
   return { text, isHead: method === 'HEAD', isSafe, isStranger, isProbe: false }
+}
+
+function tempting(random: Random, arms: Arms): Request {
+  const { method, path, fields, body } = temptingWrite(random)
+  const { fields: own, isStranger } = credentials(random, arms)
+  const lines = [
+    `${method} /v1/stream/${path} HTTP/1.1`,
+    'Host: localhost',
+    ...own,
+    ...fields,
+    `Content-Length: ${body.length}`,
+  ]
+  const text = `${lines.join('\r\n')}\r\n\r\n${body}`
+  return { text, isHead: false, isSafe: false, isStranger, isProbe: false }
 }
 
 const HOSTS = ['', 'evil.example', 'a:b:c', '[::1', '@', 'x'.repeat(300), '127.0.0.1:1', '%00']

@@ -7,7 +7,7 @@ import { temporaryDirectory } from '../support/temporary.ts'
 
 test('some thousand hostile requests break nothing', { timeout: 60_000 }, async () => {
   const plan: Plan = {
-    auth: 'none',
+    auth: 'jwt',
     seed: 1,
     requests: 2500,
     // Beside other suites the machine is late by itself.
