@@ -32,7 +32,7 @@ export function endingOf(random: Random, arms: Arms): Ending {
   const text = random.weighted(ENDINGS)(random, arms)
   const { readToken } = arms
   const isStranger = readToken !== undefined && !text.includes(readToken)
-  const question = { isHead: false, isSafe: true, isStranger, isProbe: false }
+  const question = { text, isHead: false, isSafe: true, isStranger, isProbe: false }
   return { text, leave: random.weighted(LEAVES), question }
 }
 

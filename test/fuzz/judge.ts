@@ -2,7 +2,7 @@
 import type { Answer } from './answers.ts'
 import { PROBE_BODY } from './requests.ts'
 import type { Question } from './requests.ts'
-import { PRIVATE_MARK, PUBLIC_MARK } from './streams.ts'
+import { PRIVATE_MARK, PUBLIC_MARK, PUBLIC_STREAM } from './streams.ts'
 
 /** All that a gateway without limits may say, with its log at hand. No 500, no 429 and no 503. */
 const STATUSES: ReadonlySet<number> = new Set([
@@ -21,7 +21,7 @@ export function complaintAbout(answer: Answer, question: Question): string | und
   if (headers.has('injected')) return 'a header field of the client’s own making'
   if (headers.get('x-content-type-options') !== 'nosniff') return 'no header fields of ours'
   if (isSuccess(status) && !question.isSafe && !isTicket(answer)) return 'a write that succeeded'
-  if (question.isStranger) return leak(answer, question.isHead)
+  if (question.isStranger) return leak(answer, question)
   if (status >= 400 && !question.isHead && !isProblem(status, headers, body)) return 'no problem'
   return undefined
 }
@@ -40,17 +40,34 @@ function isTicket({ status, body }: Answer): boolean {
 }
 
 /** What is known to be for everybody. */
-function isPublic({ status, headers, body }: Answer, isHead: boolean): boolean {
-  if (status === 204 && headers.has('allow')) return true
+function isPublic({ status, headers, body }: Answer, { isHead, text }: Question): boolean {
+  // OPTIONS, of any URL.
+  if (status === 204 && headers.has('access-control-allow-methods')) return true
   if (isHead) return headers.get('stream-public') === 'true' || !headers.has('stream-next-offset')
-  const isPlain = body === '' || body.startsWith('{"status":') || body.startsWith('{"keys":')
-  return isPlain || body.includes(PUBLIC_MARK) || headers.has('stream-cursor')
+  const isOfNoStream = body.startsWith('{"status":') || body.startsWith('{"keys":')
+  if (isOfNoStream || body.includes(PUBLIC_MARK)) return true
+  // Where there is no data: a reader at the tail.
+  return !body.includes('event: data') && isOfPublic(text)
 }
 
-function leak(answer: Answer, isHead: boolean): string | undefined {
+/** Whether the request names the stream that is public, however it is escaped. */
+function isOfPublic(text: string): boolean {
+  const plain = text.replace(/%([0-9a-f]{2})/gi, (_all, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  )
+  return plain.includes(`/v1/stream/${PUBLIC_STREAM}`)
+}
+
+function leak(answer: Answer, question: Question): string | undefined {
   if (answer.body.includes(PRIVATE_MARK)) return 'data that is private'
-  if (isSuccess(answer.status) && !isPublic(answer, isHead)) return 'more than a stranger may know'
-  return undefined
+  const { status, body } = answer
+  const tells = isSuccess(status) ? !isPublic(answer, question) : tellsOfStream(status, body)
+  return tells && !isOfPublic(question.text) ? 'more than a stranger may know' : undefined
+}
+
+/** Whether a refusal says that there is a stream, or that there is none. */
+function tellsOfStream(status: number, body: string): boolean {
+  return [304, 409, 410].includes(status) || body.includes('"code":"stream_not_found"')
 }
 
 /** Whether it is an error as all of ours are, of the stream protocol or of subscriptions. */

@@ -17,6 +17,8 @@ export type Arms = {
 
 /** What an answer is judged by. */
 export type Question = {
+  /** The request as latin1; all that is sent where nobody can say where it begins. */
+  readonly text: string
   /** HEAD has no body in its answer. */
   readonly isHead: boolean
   /** Of no method that changes anything by itself (RFC 9110 §9.2.1). */
@@ -27,10 +29,7 @@ export type Question = {
   readonly isProbe: boolean
 }
 
-export type Request = Question & {
-  /** As latin1. */
-  readonly text: string
-}
+export type Request = Question
 
 const SAFE_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
