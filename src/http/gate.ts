@@ -52,8 +52,8 @@ export interface Gate {
   /** Whether the caller may do what its request turns out to want. @throws AuthError */
   check(access: Access, intent: Intent): void
 
-  /** As {@link check} for reading one stream, which may be public. @throws GatewayError */
-  checkReadable(access: Access, name: string): Later<void>
+  /** As {@link admit} for reading another stream: it is to be confirmed, too. @throws GatewayError */
+  admitToRead(access: Access, name: string): Later<Access>
 
   /** Asked once the stream was read, before anything of it is shown. @throws AuthError */
   confirm(access: Access, stream: Life): void
@@ -75,7 +75,7 @@ export const OPEN_GATE: Gate = {
   admit: () => EVERYBODY,
   identify: () => EVERYBODY,
   check: () => undefined,
-  checkReadable: () => undefined,
+  admitToRead: () => EVERYBODY,
   confirm: () => undefined,
   lease: () => undefined,
   audienceOf: () => 'shared',

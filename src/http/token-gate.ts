@@ -82,8 +82,8 @@ export class TokenGate implements Gate {
     refuseUnless(judgeScope(grant, scope), scope)
   }
 
-  checkReadable({ grant }: Access, name: string): Later<void> {
-    return andThen(this.#judge({ scope: 'read', name }, grant), () => undefined)
+  admitToRead({ grant }: Access, name: string): Later<Access> {
+    return this.#judge({ scope: 'read', name }, grant)
   }
 
   confirm({ unlessPublic }: Access, { isPublic }: Life): void {

@@ -50,6 +50,9 @@ const COLLECT_INTERVAL_MS = 5_000
 const TAIL: ForkPoint = { offset: undefined, subOffset: 0 }
 
 /** A fork's origin as its creator says it. */
+/** Asked with the very source that is about to be forked; throws when it may not be. */
+export type ConfirmSource = (source: StreamView) => void
+
 type Asked = Pick<ForkOrigin, 'source' | 'offset' | 'subOffset'>
 
 export class Forks {
@@ -69,9 +72,14 @@ export class Forks {
    *   `too_many_aborted_appends`
    * @throws OffsetGoneError the source has dropped the data before the fork point
    */
-  async create(name: string, source: string, request: CreateRequest): Promise<CreateAnswer> {
+  async create(
+    name: string,
+    source: string,
+    request: CreateRequest,
+    confirm?: ConfirmSource,
+  ): Promise<CreateAnswer> {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
-      const answer = await this.#tryCreate(name, source, request)
+      const answer = await this.#tryCreate(name, source, request, confirm)
       if (answer.kind !== 'moved') return answer
     }
     throw new LogUnavailableError()
@@ -81,6 +89,7 @@ export class Forks {
     name: string,
     source: string,
     request: CreateRequest,
+    confirm: ConfirmSource | undefined,
   ): Promise<CreateAnswer | Moved> {
     const { clock, open, maxProducers } = this.#options
     const { body, close, expiry, isPublic, fork: point = TAIL } = request
@@ -91,6 +100,7 @@ export class Forks {
     if (found !== undefined) return decide(compare(found, again(found, request, asked)))
     if (retained(target, clock.now()) !== undefined) throw new StreamRetainedError()
     const from = await this.#source(source)
+    confirm?.(from)
     const config = { ...inherit(from, request), maxProducers, isPublic }
     const { position, prefix } = await resolveForkPoint(from, point, this.#options.read)
     const inheritsExpiry = expiry.kind === 'never'

@@ -21,6 +21,7 @@ import { buryUnseenCommand, createCommand, deleteCommand } from './create.ts'
 import type { CreateAnswer, Released } from './create.ts'
 import { absence, existing, retained } from './existence.ts'
 import { Forks } from './forks.ts'
+import type { ConfirmSource } from './forks.ts'
 import type { OwnPart, StreamPosition } from './lineage.ts'
 import type { ChunkSource } from './read-chunk.ts'
 import { StreamReader } from './reader.ts'
@@ -92,18 +93,23 @@ export class StreamService {
 
   /**
    * Creates a stream, or finds it there with the same configuration (PROTOCOL §5.1). With a
-   * source, whose name is given, it is a fork (PROTOCOL §4.2).
+   * source, whose name is given, it is a fork (PROTOCOL §4.2), if that is confirmed.
    *
    * @throws StreamConflictError it exists with another configuration
    * @throws StreamRetainedError a deleted stream's data is still read by forks
    * @throws GatewayError a fork's source or fork point can't be had, see {@link Forks.create}
    */
-  create(name: string, request: CreateRequest, source?: string): Promise<CreateAnswer> {
+  create(
+    name: string,
+    request: CreateRequest,
+    source?: string,
+    confirm?: ConfirmSource,
+  ): Promise<CreateAnswer> {
     const create = async (): Promise<CreateAnswer> => {
       const answer =
         source === undefined
           ? await this.#createPlain(name, request)
-          : await this.#forks.create(name, source, request)
+          : await this.#forks.create(name, source, request, confirm)
       this.#forks.releaseLater(answer.released)
       return answer
     }

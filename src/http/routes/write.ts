@@ -15,7 +15,7 @@ import { formatOffset } from '../../protocol/offset.ts'
 import type { AppendAnswer } from '../../streams/append.ts'
 import type { StreamNames } from '../../protocol/names.ts'
 import type { StreamService } from '../../streams/service.ts'
-import type { Gate } from '../gate.ts'
+import type { Gate, Life } from '../gate.ts'
 import { accessOf } from '../plugins/auth.ts'
 import { STREAM_ROUTE, absoluteUrl, sourceNameOf, streamNameOf } from '../stream-url.ts'
 
@@ -34,8 +34,10 @@ export const writeRoutes: FastifyPluginCallback<Options> = (app, options, done) 
     const name = streamNameOf(request, names)
     const create = parseCreate(request.headers, bodyOf(request))
     const source = create.fork && sourceNameOf(create.fork.sourcePath, names)
-    if (source !== undefined) await gate.checkReadable(accessOf(request), source)
-    const created = await streams.create(name, create, source)
+    const toSource = source === undefined ? undefined : gate.admitToRead(accessOf(request), source)
+    const readable = await toSource
+    const confirm = (found: Life): void => readable && gate.confirm(readable, found)
+    const created = await streams.create(name, create, source, confirm)
     if (created.isPublic) void reply.header(STREAM_PUBLIC, 'true')
     const readerKey = gate.readerKeyOf({ name, ...created })
     if (readerKey !== undefined) void reply.header(STREAM_READER_KEY, readerKey)

@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
+import { AuthError, StreamNotFoundError } from '../../../src/errors.ts'
 import type { DurableLog } from '../../../src/log/log.ts'
+import { parseFork } from '../../../src/protocol/fork.ts'
 import { encodeTouch } from '../../../src/streams/codec.ts'
 import { StreamService } from '../../../src/streams/service.ts'
 import { systemClock } from '../../../src/clock.ts'
@@ -66,6 +68,28 @@ describe('a read that reaches the tail', () => {
     })
     expect(records.map(({ body }) => text(body))).toEqual(['b', 'c'])
     expect([upToDate, view.closed]).toEqual([true, true])
+  })
+})
+
+describe('a fork', () => {
+  const headers = { 'stream-forked-from': '/v1/stream/s' }
+  const FORK = { ...CREATE, fork: parseFork(headers) }
+
+  test('is not made of a source that is not confirmed, and leaves no trace of it', async () => {
+    const log = await memoryLog()
+    const here = gateway(log)
+    await here.create(STREAM, { ...CREATE, isPublic: true })
+    const refusal = new AuthError('forbidden')
+    const asked: [string, boolean][] = []
+    const confirm = ({ name, isPublic }: { name: string; isPublic: boolean }): void => {
+      asked.push([name, isPublic])
+      throw refusal
+    }
+    const fork = here.create('fork', FORK, STREAM, confirm)
+    await expect(fork).rejects.toBe(refusal)
+    expect(asked).toEqual([[STREAM, true]])
+    await expect(here.describe('fork')).rejects.toBeInstanceOf(StreamNotFoundError)
+    expect((await here.describe(STREAM)).hasForks).toBe(false)
   })
 })
 
