@@ -23,6 +23,11 @@ const WAIT_MS = 6_000
 /** In requests whose answer ends their connection. */
 const CLOSING = /HTTP\/1\.0|Connection: (?:close|upgrade)|Expect: 100/i
 
+/** Whether the head is so large that it may be too large. */
+function isLarge(text: string): boolean {
+  return text.indexOf('\r\n\r\n') >= 16 * 1024
+}
+
 export async function converse(port: number, conversation: Conversation): Promise<Outcome> {
   const socket = net.connect({ port, host: '127.0.0.1', noDelay: true })
   const call = new Call(socket, conversation)
@@ -151,7 +156,7 @@ class Call {
    */
   #mayBeClosed(): boolean {
     const { requests, ending } = this.#conversation
-    return ending !== undefined || requests.some(({ text }) => CLOSING.test(text))
+    return ending !== undefined || requests.some(({ text }) => CLOSING.test(text) || isLarge(text))
   }
 
   #complain(complaint: string): void {
