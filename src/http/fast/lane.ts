@@ -11,9 +11,11 @@ import type { Cors } from '../cors.ts'
 import { eventHeaders } from '../live.ts'
 import type { LiveReads } from '../live.ts'
 import type { ClientAddressOf } from '../client-address.ts'
-import type { Access, Gate, Life } from '../gate.ts'
+import { OPEN_GATE } from '../gate.ts'
+import type { Access, Gate, Later, Life } from '../gate.ts'
 import type { Lease } from '../leases.ts'
 import type { Limits, Principal } from '../limits.ts'
+import type { LongPollResult } from '../long-poll.ts'
 import type { Drain } from '../plugins/drain.ts'
 import type { LiveLines } from '../plugins/request-log.ts'
 import { Wheel } from '../wheel.ts'
@@ -53,12 +55,16 @@ type Admitted = {
   readonly leave: () => void
 }
 
+/** Where everybody may do everything as often as they like. */
+const FREELY: Admitted = { lease: () => undefined, leave: () => undefined }
+
 const NOBODY: Principal = {}
 const ONE_REQUEST = { requests: 1 } as const
 
 export class FastLane {
   readonly #options: FastLaneOptions
   readonly #needsAddress: boolean
+  readonly #isFree: boolean
   readonly #connections: Connections
   readonly #heads: ResponseHeads
   readonly #polls: PollAnswers
@@ -69,6 +75,8 @@ export class FastLane {
     const { server, clock, drain, admission } = options
     this.#options = options
     this.#needsAddress = options.limits.limits('address')
+    // Of whom no token is asked, nothing but the address is known.
+    this.#isFree = options.gate === OPEN_GATE && !this.#needsAddress
     this.#gets = new LiveGets(options)
     this.#heads = new ResponseHeads(clock, server.keepAliveTimeout)
     this.#polls = new PollAnswers(this.#heads)
@@ -124,7 +132,11 @@ export class FastLane {
    *
    * @throws GatewayError it is refused, which is not said here
    */
-  async #admit(get: LiveGet, connection: Connection): Promise<Admitted> {
+  #admit(get: LiveGet, connection: Connection): Later<Admitted> {
+    return this.#isFree ? FREELY : this.#check(get, connection)
+  }
+
+  async #check(get: LiveGet, connection: Connection): Promise<Admitted> {
     const { gate, limits } = this.#options
     const admitted = gate.admit({ scope: 'read', name: get.name }, get)
     const access = admitted instanceof Promise ? await admitted : admitted
@@ -154,7 +166,8 @@ export class FastLane {
   async #events(get: LiveGet, connection: Connection): Promise<void> {
     const { live, lines } = this.#options
     const { path, name, read, common } = get
-    const { lease, leave } = await this.#admit(get, connection)
+    const admitted = this.#admit(get, connection)
+    const { lease, leave } = admitted instanceof Promise ? await admitted : admitted
     try {
       const place = await live.attach(name, read.offset)
       const held = lease(place.hub.stream)
@@ -173,20 +186,26 @@ export class FastLane {
   }
 
   async #poll(get: LiveGet, connection: Connection): Promise<void> {
-    const { live, clock, lines, drain, gate } = this.#options
-    const { name, read } = get
-    const { lease, leave } = await this.#admit(get, connection)
-    const line = lines.begin(get.path, 'long-poll')
-    const result = await live.longPoll({ name, read, lease }, connection).finally(leave)
-    if (connection.isGone) {
-      line.write(204, true)
-      return
+    const admitted = this.#admit(get, connection)
+    const { lease, leave } = admitted instanceof Promise ? await admitted : admitted
+    try {
+      const { name, read, path } = get
+      const line = this.#options.lines.begin(path, 'long-poll')
+      const result = await this.#options.live.longPoll({ name, read, lease }, connection)
+      if (connection.isGone) line.write(204, true)
+      else line.write(this.#answerPoll(get, connection, result))
+    } finally {
+      leave()
     }
-    const { ifNoneMatch, common } = get
-    const audience = gate.audienceOf(result.stream, get.readerKey)
+  }
+
+  #answerPoll(get: LiveGet, connection: Connection, result: LongPollResult): number {
+    const { clock, drain, gate } = this.#options
+    const { read, ifNoneMatch, common, readerKey } = get
+    const audience = gate.audienceOf(result.stream, readerKey)
     const asked = { read, ifNoneMatch, common, audience, now: clock.now() }
     const { head, body, status } = this.#polls.of(result, asked, drain.begun)
     connection.answer(head, body)
-    line.write(status)
+    return status
   }
 }
