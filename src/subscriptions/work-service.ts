@@ -149,20 +149,32 @@ export class WorkService {
     fence: Fence,
   ): Promise<Subscription> {
     const { keys, clock } = this.#options
+    const found = await findReady(this.#options.logs, subscription).catch(ifNotThere)
     const verdict = readWakeToken(token, await keys.secrets(), clock.now())
     if (verdict.kind === 'expired') {
       throw new SubscriptionError('TOKEN_EXPIRED', 'the token has expired')
     }
-    // Before anything is looked up: who has no token does not learn what there is.
+    // Whatever was found: who has no token does not learn what there is.
     const isOurs =
       verdict.kind === 'valid' && verdict.claims.sub === subscription && verdict.claims.use === use
     if (!isOurs) throw notOurs()
-    const life = await findReady(this.#options.logs, subscription)
+    const life = existing(found)
     if (verdict.claims.inc !== life.id) throw notOurs()
     const { gen, wid } = verdict.claims
     if (gen === fence.generation && wid === fence.wakeId) return life
     throw new SubscriptionError('FENCED', 'the token is for another wake')
   }
+}
+
+function ifNotThere(error: unknown): SubscriptionError {
+  if (error instanceof SubscriptionError) return error
+  throw error
+}
+
+/** @throws SubscriptionError `SUBSCRIPTION_NOT_FOUND` */
+function existing(found: Subscription | SubscriptionError): Subscription {
+  if (found instanceof SubscriptionError) throw found
+  return found
 }
 
 function notOurs(): SubscriptionError {

@@ -232,18 +232,23 @@ describe('a request', () => {
   })
 
   test('about a subscription that is not there finds nothing', async () => {
-    const { link: add, unlink, claim, callback, ack, release } = await start()
+    const { link: add, unlink, claim } = await start()
+    const answers = await Promise.all([add('s', 'x'), unlink('s', 'x'), claim('s')])
+    expect(answers.map(({ status, json }) => [status, json.error.code])).toEqual(
+      answers.map(() => [404, 'SUBSCRIPTION_NOT_FOUND']),
+    )
+  })
+
+  test('about a wake does not say, without its token, what there is', async () => {
+    const { callback, ack, release } = await start()
     const fence = { wake_id: 'w_1', generation: 1 }
     const answers = await Promise.all([
-      add('s', 'x'),
-      unlink('s', 'x'),
-      claim('s'),
       callback('s', 'a.b.c', fence),
       ack('s', 'a.b.c', fence),
       release('s', 'a.b.c', fence),
     ])
     expect(answers.map(({ status, json }) => [status, json.error.code])).toEqual(
-      answers.map(() => [404, 'SUBSCRIPTION_NOT_FOUND']),
+      answers.map(() => [401, 'TOKEN_INVALID']),
     )
   })
 })
