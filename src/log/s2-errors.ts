@@ -111,6 +111,11 @@ export function isFleeting(error: unknown): boolean {
   return error.status === 500 || error.status === 502
 }
 
+/** Others did the same at the same time, and S2 gave up on this one (seen on s2-lite 0.42.7). */
+export function isConflict(error: unknown): boolean {
+  return hasCode(error, 409, 'transaction_conflict')
+}
+
 function hasCode(error: unknown, status: number, code: string): boolean {
   return error instanceof S2Error && error.status === status && error.code === code
 }

@@ -36,6 +36,7 @@ import { BasinEndpoint } from './s2-endpoint.ts'
 import {
   appendFailure,
   isAlreadyThere,
+  isConflict,
   isFleeting,
   isStreamMissing,
   readFailure,
@@ -47,6 +48,10 @@ import type { LentTransport, S2Transport } from './s2-transport.ts'
 
 /** How long `close` waits for connections to end in good order. */
 const CLOSE_TIMEOUT_MS = 1000
+
+/** As many as create the same stream at once may get into each other's way. */
+const CONFLICT_ATTEMPTS = 10
+const CONFLICT_WAIT_MS = 10
 
 /** How long an empty stream is kept. Its seq nums begin at 0 again after that: a week is long. */
 const EMPTY_STREAM_AGE_S = 7 * 24 * 60 * 60
@@ -268,11 +273,14 @@ export class S2Log implements DurableLog {
   /** A call that means the same when it is made twice: it is, within its time, if that may help. */
   #repeatable<T>(call: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T> {
     return this.#call(async (own) => {
-      try {
-        return await call(own)
-      } catch (error) {
-        if (own.aborted || !isFleeting(error)) throw error
-        return await call(own)
+      for (let attempt = 1; ; attempt += 1) {
+        try {
+          return await call(own)
+        } catch (error) {
+          const attempts = isConflict(error) ? CONFLICT_ATTEMPTS : isFleeting(error) ? 2 : 1
+          if (own.aborted || attempt >= attempts) throw error
+          if (isConflict(error)) await sleep(Math.random() * CONFLICT_WAIT_MS * attempt)
+        }
       }
     }, signal)
   }

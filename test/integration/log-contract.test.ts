@@ -128,6 +128,10 @@ describe.each(logAdapters)('$name', (adapter) => {
         const name = `${stream}/many`
         await Promise.all(range(0, 8).map(() => log.createStream(name)))
         expect(await log.checkTail(name)).toBe(0)
+        for (const round of range(0, 20)) {
+          const crowd = range(0, 16).map(() => log.createStream(`${name}/${round}`))
+          await expect(Promise.all(crowd)).resolves.toBeDefined()
+        }
       })
 
       it('keeps streams with any names apart', async () => {
