@@ -1,7 +1,5 @@
 /** The composition root: the only file that sees every layer. No logic of its own. */
 import { randomBytes } from 'node:crypto'
-import { createServer as createHttpServer } from 'node:http'
-import Fastify, { LogController } from 'fastify'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { systemClock } from './clock.ts'
 import type { Clock } from './clock.ts'
@@ -11,7 +9,6 @@ import { ReaderKeys } from './auth/reader-keys.ts'
 import type { Config } from './config.ts'
 import { GatewayError } from './errors.ts'
 import { Admission } from './http/admission.ts'
-import { ByteBudget } from './http/byte-budget.ts'
 import { Cors } from './http/cors.ts'
 import { clientAddressReader, trustIn } from './http/client-address.ts'
 import type { DisconnectReason } from './http/event-sink.ts'
@@ -25,25 +22,20 @@ import type { LiveOptions } from './http/live.ts'
 import { LoopDelay } from './http/loop-delay.ts'
 import { registerAdmission } from './http/plugins/admission.ts'
 import { registerAuth } from './http/plugins/auth.ts'
-import { registerBodies } from './http/plugins/bodies.ts'
 import { registerBrowser, registerPreflights } from './http/plugins/browser.ts'
 import { Drain, registerDrain } from './http/plugins/drain.ts'
-import {
-  frameworkErrorHandler,
-  onClientError,
-  registerErrors,
-  whereRequestsBegin,
-} from './http/plugins/errors.ts'
+import { registerErrors } from './http/plugins/errors.ts'
 import { chargeRefused, registerLimits } from './http/plugins/limits.ts'
 import type { LimitsPluginOptions } from './http/plugins/limits.ts'
 import { LiveLines, registerRequestLog } from './http/plugins/request-log.ts'
 import { registerTargets } from './http/plugins/targets.ts'
-import { Pace } from './http/pace.ts'
 import { opsRoutes } from './http/routes/ops.ts'
 import { readRoutes } from './http/routes/read.ts'
 import { subscriptionRoutes } from './http/routes/subscriptions.ts'
 import { ticketRoutes } from './http/routes/tickets.ts'
 import { writeRoutes } from './http/routes/write.ts'
+import { createServer } from './http/server.ts'
+import type { ServerOptions } from './http/server.ts'
 import { TokenGate } from './http/token-gate.ts'
 import type { HubTransition } from './hub/hub.ts'
 import { HubRegistry } from './hub/registry.ts'
@@ -51,7 +43,6 @@ import type { LogObserver } from './log/log-observer.ts'
 import type { DurableLog } from './log/log.ts'
 import { observed } from './log/observed-log.ts'
 import { StreamNames } from './protocol/names.ts'
-import { MAX_STREAM_NAME_BYTES } from './protocol/path.ts'
 import { ProjectRule } from './protocol/project.ts'
 import { StreamService } from './streams/service.ts'
 import type { StreamWatch } from './streams/watch.ts'
@@ -94,7 +85,7 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
   const { clock = systemClock, observer } = dependencies
   const log = observer?.log ? observed(dependencies.log, observer.log) : dependencies.log
   const cors = new Cors(config.cors)
-  const app = createServer(config, clock, cors)
+  const app = createServer({ ...serverOptions(config), clock, cors })
   const names = namesOf(config)
   const parts = { log, clock, names, gatewayId: randomBytes(9).toString('base64url') }
   const subscriptions =
@@ -157,56 +148,16 @@ function namesOf({ TENANCY, S2_BASIN_PREFIX }: Config): StreamNames {
   return new StreamNames(TENANCY === 'project' ? new ProjectRule(S2_BASIN_PREFIX) : undefined)
 }
 
-/** How often Node looks for requests whose time is over. */
-const CONNECTIONS_CHECK_MS = 5000
-
-/** A connection may wait for its next request longer than the 60 s that most proxies keep theirs. */
-const KEEP_ALIVE_MS = 72_000
-
-/** Eight of the largest that a subscription takes. */
-const MAX_OTHER_BODY_BYTES = 8 * 1024 * 1024
-
-function createServer(config: Config, clock: Clock, cors: Cors): FastifyInstance {
-  const pace = new Pace({
-    clock,
-    timeoutMs: config.REQUEST_TIMEOUT_MS,
-    bytesPerSecond: config.MIN_UPLOAD_BYTES_PER_S,
-  })
-  // A missing Host is refused by us: Node would answer it without a word.
-  const bounds = { maxHeaderSize: config.MAX_HEADER_BYTES, requireHostHeader: false }
-  const server = { ...bounds, ...timeoutsOf(config) }
-  const app = Fastify({
-    logger: { level: config.LOG_LEVEL },
-    logController: new LogController({ disableRequestLogging: true }),
-    // A logger for each request takes some microseconds; our own lines say whose they are.
-    childLoggerFactory: (logger) => logger,
-    bodyLimit: config.MAX_APPEND_BYTES,
-    // Of its own making Fastify has a server for each address of `localhost`, and only one of them
-    // would be counted, served by the lane, and left slowly.
-    serverFactory: (handler) => createHttpServer(server, whereRequestsBegin(handler)),
-    exposeHeadRoutes: false,
-    trustProxy: trustIn(config.TRUST_PROXY),
-    return503OnClosing: false,
-    // Every byte of a name may be escaped.
-    routerOptions: { maxParamLength: MAX_STREAM_NAME_BYTES * 3 },
-    frameworkErrors: frameworkErrorHandler(cors, config.MAX_URL_BYTES),
-    clientErrorHandler: onClientError(cors),
-  })
-  const budget = new ByteBudget(config.MAX_BUFFERED_APPEND_BYTES)
-  const otherBudget = new ByteBudget(MAX_OTHER_BODY_BYTES)
-  registerBodies(app, { budget, otherBudget, pace })
-  return app
-}
-
-/** What Node itself bounds: the head of a request, and what nobody receives or the pace lets pass. */
-function timeoutsOf(config: Config) {
-  const { REQUEST_TIMEOUT_MS, MIN_UPLOAD_BYTES_PER_S, MAX_APPEND_BYTES } = config
-  const longestMs = Math.ceil((MAX_APPEND_BYTES / MIN_UPLOAD_BYTES_PER_S) * 1000)
+function serverOptions(config: Config): Omit<ServerOptions, 'clock' | 'cors'> {
   return {
-    headersTimeout: REQUEST_TIMEOUT_MS,
-    requestTimeout: 2 * REQUEST_TIMEOUT_MS + longestMs,
-    keepAliveTimeout: KEEP_ALIVE_MS,
-    connectionsCheckingInterval: Math.min(REQUEST_TIMEOUT_MS, CONNECTIONS_CHECK_MS),
+    logLevel: config.LOG_LEVEL,
+    trustProxy: config.TRUST_PROXY,
+    maxHeaderBytes: config.MAX_HEADER_BYTES,
+    maxUrlBytes: config.MAX_URL_BYTES,
+    maxAppendBytes: config.MAX_APPEND_BYTES,
+    maxBufferedAppendBytes: config.MAX_BUFFERED_APPEND_BYTES,
+    requestTimeoutMs: config.REQUEST_TIMEOUT_MS,
+    minUploadBytesPerS: config.MIN_UPLOAD_BYTES_PER_S,
   }
 }
 
