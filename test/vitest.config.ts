@@ -38,6 +38,22 @@ export default defineConfig({
         fileParallelism: false,
         testTimeout: 60_000,
       }),
+      project('proxies', 'proxies', {
+        globalSetup: ['test/proxies/setup.ts'],
+        fileParallelism: false,
+        testTimeout: 60_000,
+      }),
+      project('prometheus', 'prometheus', {
+        globalSetup: ['test/prometheus/setup.ts'],
+        fileParallelism: false,
+        testTimeout: 120_000,
+      }),
+      project('helm', 'helm', {
+        globalSetup: ['test/helm/setup.ts'],
+        fileParallelism: false,
+        testTimeout: 120_000,
+        hookTimeout: 120_000,
+      }),
       project('fuzz', 'fuzz'),
     ],
   },
