@@ -2,6 +2,8 @@
 import { demandAll } from '../support/programs.ts'
 import { PROXIES } from './proxies.ts'
 
+const OPENSSL = { package: 'openssl', programs: ['openssl'] }
+
 export default function setup(): void {
-  demandAll(PROXIES, 'REQUIRE_PROXIES')
+  demandAll([...PROXIES, OPENSSL], 'REQUIRE_PROXIES')
 }
