@@ -8,7 +8,8 @@ import { openAuthenticator } from './auth/open.ts'
 import { ReaderKeys } from './auth/reader-keys.ts'
 import type { Config } from './config.ts'
 import { GatewayError } from './errors.ts'
-import { Admission } from './http/admission.ts'
+import type { Admission } from './http/admission.ts'
+import { ByteBudget } from './http/byte-budget.ts'
 import { Cors } from './http/cors.ts'
 import { clientAddressReader, trustIn } from './http/client-address.ts'
 import type { DisconnectReason } from './http/event-sink.ts'
@@ -19,21 +20,20 @@ import { OPEN_GATE } from './http/gate.ts'
 import type { Gate } from './http/gate.ts'
 import { LiveReads } from './http/live.ts'
 import type { LiveOptions } from './http/live.ts'
-import { LoopDelay } from './http/loop-delay.ts'
-import { registerAdmission } from './http/plugins/admission.ts'
+import { openOps } from './http/ops-server.ts'
+import type { OpsServer } from './http/ops-server.ts'
+import { openAdmission } from './http/plugins/admission.ts'
 import { registerAuth } from './http/plugins/auth.ts'
 import { registerBrowser, registerPreflights } from './http/plugins/browser.ts'
 import { Drain, registerDrain } from './http/plugins/drain.ts'
 import { registerErrors } from './http/plugins/errors.ts'
 import { chargeRefused, registerLimits } from './http/plugins/limits.ts'
 import type { LimitsPluginOptions } from './http/plugins/limits.ts'
+import { registerObserver } from './http/plugins/observe.ts'
 import { LiveLines, registerRequestLog } from './http/plugins/request-log.ts'
 import { registerTargets } from './http/plugins/targets.ts'
-import { opsRoutes } from './http/routes/ops.ts'
-import { readRoutes } from './http/routes/read.ts'
-import { subscriptionRoutes } from './http/routes/subscriptions.ts'
-import { ticketRoutes } from './http/routes/tickets.ts'
-import { writeRoutes } from './http/routes/write.ts'
+import { Readiness } from './http/readiness.ts'
+import { registerRoutes } from './http/routes/all.ts'
 import { createServer } from './http/server.ts'
 import type { ServerOptions } from './http/server.ts'
 import { TokenGate } from './http/token-gate.ts'
@@ -42,6 +42,8 @@ import { HubRegistry } from './hub/registry.ts'
 import type { LogObserver } from './log/log-observer.ts'
 import type { DurableLog } from './log/log.ts'
 import { observed } from './log/observed-log.ts'
+import type { Metrics, Observers } from './metrics/metrics.ts'
+import { openMetrics } from './metrics/open.ts'
 import { StreamNames } from './protocol/names.ts'
 import { ProjectRule } from './protocol/project.ts'
 import { StreamService } from './streams/service.ts'
@@ -57,9 +59,11 @@ export type Dependencies = {
   readonly clock?: Clock
   /** Nobody when left out. */
   readonly observer?: GatewayObserver
+  /** As the configuration says when left out. */
+  readonly metrics?: Metrics
 }
 
-/** Hears what the gateway does, for metrics. Must be quick, and must not throw. */
+/** Hears what the gateway does, beside its metrics. Must be quick, and must not throw. */
 export type GatewayObserver = {
   /** Calls to the log and sessions with it, readiness checks included. */
   readonly log?: LogObserver
@@ -73,6 +77,8 @@ export type GatewayObserver = {
 export type Gateway = {
   readonly app: FastifyInstance
   readonly hubs: HubRegistry
+  /** Where probes and metrics are, if they have a port of their own. */
+  readonly opsUrl: string | undefined
   /**
    * Leaves: refuses new work, ends live reads, settles what is under way, and returns when every
    * connection is closed or the grace period is over.
@@ -83,57 +89,64 @@ export type Gateway = {
 /** Builds the gateway over a log, which it neither opens nor closes. */
 export async function buildGateway(config: Config, dependencies: Dependencies): Promise<Gateway> {
   const { clock = systemClock, observer } = dependencies
-  const log = observer?.log ? observed(dependencies.log, observer.log) : dependencies.log
+  const metrics = dependencies.metrics ?? openMetrics(config, clock)
+  const { observers } = metrics
+  const { http } = observers
+  const log = observed(dependencies.log, observer?.log, observers.log)
   const cors = new Cors(config.cors)
-  const app = createServer({ ...serverOptions(config), clock, cors })
+  const budget = new ByteBudget(config.MAX_BUFFERED_APPEND_BYTES)
+  const app = createServer({ ...serverOptions(config), clock, cors, budget, observer: http })
   const names = namesOf(config)
-  const parts = { log, clock, names, gatewayId: randomBytes(9).toString('base64url') }
+  const gatewayId = randomBytes(9).toString('base64url')
+  const parts = { log, clock, names, gatewayId, observers }
   const subscriptions =
     config.SUBSCRIPTIONS === 'on'
       ? createSubscriptions(config, parts, { app, streams: streamsOf(() => streams) })
       : undefined
   const streams = createStreams(config, parts, { app, watch: subscriptions?.watch })
-  const hubs = createHubs(config, { log, clock, observer }, app, streams)
-  const live = createLive(config, { streams, hubs, clock, onSseEnd: observer?.onSseEnd })
-  const authenticator = await openAuth(config, app, clock)
+  const hubs = createHubs(config, { ...parts, observer }, app, streams)
+  const { onSseEnd } = observer ?? {}
+  const live = createLive(config, { streams, hubs, clock, onSseEnd, observer: observers.live })
+  const authenticator = await openAuth(config, app, parts)
   const gate = createGate(config, authenticator, { streams, hubs, clock })
   authenticator?.onKeyWithdrawn((keyId) => live.leases.withdraw(keyId))
   const drain = new Drain()
   registerRequestLog(app)
+  if (http !== undefined) registerObserver(app, http)
   registerBrowser(app, cors)
   registerDrain(app, drain)
-  const admission = admit(config, app, clock)
-  registerErrors(app, clock, cors)
+  const admission = admit(config, app, parts)
+  registerErrors(app, clock, cors, http)
   const limiting = limitsOf(config, clock)
   const onRefused = (request: FastifyRequest): void => chargeRefused(request, limiting)
   registerTargets(app, { maxUrlBytes: config.MAX_URL_BYTES, onRefused })
   registerAuth(app, { gate, names, onRefused })
   registerLimits(app, limiting)
   await registerPreflights(app, cors)
-  await app.register(opsRoutes, { ping: (signal) => log.ping(signal), drain })
-  const creation = config.AUTH_WRITE_MAY_CREATE === 'true' ? 'write' : 'manage'
-  await app.register(writeRoutes, { streams, names, gate, creation })
-  await app.register(readRoutes, { streams, names, live, gate, clock })
-  const publicUrl = config.PUBLIC_URL
-  if (authenticator !== undefined) {
-    const cookie = config.AUTH_COOKIE
-    await app.register(ticketRoutes, { authenticator, names, cookie, publicUrl })
-  }
-  if (subscriptions !== undefined) {
-    const { service, work } = subscriptions
-    const parts = { subscriptions: service, work, names, gate, publicUrl }
-    await app.register(subscriptionRoutes, parts)
-    subscriptions.start()
-  }
+  const readiness = new Readiness({ ping: (signal) => log.ping(signal), drain })
+  const served = { streams, names, live, gate, clock, readiness, authenticator, subscriptions }
+  await registerRoutes(app, { ...served, ...routing(config), observer: http })
+  subscriptions?.start()
   const { MAX_URL_BYTES: maxUrlBytes } = config
   const { limits, clientAddressOf } = limiting
   const counting = { limits, clientAddressOf, maxUrlBytes }
-  const onLane = { names, live, gate, clock, drain, admission, cors, ...counting }
+  const onLane = { names, live, gate, clock, drain, admission, cors, ...counting, observer: http }
   const lane = config.FAST_LANE === 'on' ? openFastLane(app, onLane) : undefined
   // After the lane, which has a connection come twice when it gives it to Node.
   admission.watch(app.server)
-  const running = { app, hubs, drain, clock, subscriptions, lane, authenticator }
-  return { app, hubs, shutdown: () => shutdown(config, running) }
+  metrics.watch({ admission, drain, readiness, hubs, streams, budget })
+  const ops = await openOps(app, { ...opsAddress(config), readiness, page: metrics.page, clock })
+  const running = { app, hubs, drain, clock, subscriptions, lane, authenticator, ops, metrics }
+  return { app, hubs, opsUrl: ops?.url, shutdown: () => shutdown(config, running) }
+}
+
+function routing({ AUTH_WRITE_MAY_CREATE, PUBLIC_URL, AUTH_COOKIE }: Config) {
+  const creation = AUTH_WRITE_MAY_CREATE === 'true' ? 'write' : 'manage'
+  return { creation, publicUrl: PUBLIC_URL, cookie: AUTH_COOKIE } as const
+}
+
+function opsAddress({ METRICS_PORT: port, METRICS_HOST, HOST }: Config) {
+  return { port, host: METRICS_HOST ?? HOST }
 }
 
 /** What every part of this gateway has to do with. */
@@ -142,41 +155,38 @@ type Parts = {
   readonly clock: Clock
   readonly names: StreamNames
   readonly gatewayId: string
+  readonly observers: Observers
 }
 
 function namesOf({ TENANCY, S2_BASIN_PREFIX }: Config): StreamNames {
   return new StreamNames(TENANCY === 'project' ? new ProjectRule(S2_BASIN_PREFIX) : undefined)
 }
 
-function serverOptions(config: Config): Omit<ServerOptions, 'clock' | 'cors'> {
+function serverOptions(config: Config): Omit<ServerOptions, 'clock' | 'cors' | 'budget'> {
   return {
     logLevel: config.LOG_LEVEL,
     trustProxy: config.TRUST_PROXY,
     maxHeaderBytes: config.MAX_HEADER_BYTES,
     maxUrlBytes: config.MAX_URL_BYTES,
     maxAppendBytes: config.MAX_APPEND_BYTES,
-    maxBufferedAppendBytes: config.MAX_BUFFERED_APPEND_BYTES,
     requestTimeoutMs: config.REQUEST_TIMEOUT_MS,
     minUploadBytesPerS: config.MIN_UPLOAD_BYTES_PER_S,
   }
 }
 
 /** Refuses what is new while there is enough to do. */
-function admit(config: Config, app: FastifyInstance, clock: Clock): Admission {
-  const delay = new LoopDelay()
-  const admission = new Admission({
+function admit(
+  config: Config,
+  app: FastifyInstance,
+  { clock, observers: { http } }: Pick<Parts, 'clock' | 'observers'>,
+): Admission {
+  return openAdmission(app, {
     clock,
     maxConnectsPerS: config.MAX_CONNECTS_PER_S,
     maxConnections: config.MAX_CONNECTIONS,
     maxLoopDelayMs: config.MAX_EVENT_LOOP_DELAY_MS,
-    loopDelayMs: () => delay.ms,
+    onClosed: http && ((ms) => http.onConnectionClosed(ms)),
   })
-  registerAdmission(app, admission)
-  app.addHook('onClose', (_app, done) => {
-    delay.stop()
-    done()
-  })
-  return admission
 }
 
 /** Counts what each caller takes. */
@@ -204,6 +214,7 @@ function createStreams(
     maxAppendMessages: config.MAX_APPEND_MESSAGES,
     maxProducers: config.MAX_PRODUCERS,
     watch,
+    observer: parts.observers.appends,
     onBackgroundError: logBackgroundErrors(app),
   })
 }
@@ -227,6 +238,7 @@ function createSubscriptions(
     maxStreams: config.MAX_SUBSCRIPTION_STREAMS,
     sender: new WebhookSender(webhook),
     webhook,
+    observer: parts.observers.subscriptions,
     onBackgroundError: logBackgroundErrors(app),
   })
 }
@@ -240,11 +252,13 @@ function logBackgroundErrors({ log }: FastifyInstance): (task: string, error: un
 
 function createHubs(
   config: Config,
-  parts: Pick<Parts, 'log' | 'clock'> & { readonly observer: GatewayObserver | undefined },
+  parts: Pick<Parts, 'log' | 'clock' | 'observers'> & {
+    readonly observer: GatewayObserver | undefined
+  },
   app: FastifyInstance,
   streams: StreamService,
 ): HubRegistry {
-  const { log, clock, observer } = parts
+  const { log, clock, observers, observer } = parts
   return new HubRegistry({
     log,
     clock,
@@ -252,12 +266,14 @@ function createHubs(
     idleMs: config.HUB_IDLE_MS,
     maxHubs: config.MAX_HUBS,
     maxBytes: config.MAX_HUBS_BYTES,
+    observer: observers.hubs,
     onRecords: (stream, records) => streams.absorb(stream, records),
     onRenew: (stream) => streams.renew(stream),
     onEncoded: (records, bytes) => streams.weigh(records, bytes),
     onSubscriberError: (stream, err) => app.log.error({ stream, err }, 'subscriber failed'),
     onTransition: (stream, transition) => {
       observer?.onHubTransition?.(transition)
+      observers.onHubTransition?.(transition)
       const { from, to, cause } = transition
       const lost = to.phase === 'recovering'
       const found = from.phase === 'recovering' && to.phase === 'live'
@@ -270,7 +286,7 @@ function createHubs(
 
 function createLive(
   config: Config,
-  parts: Pick<LiveOptions, 'streams' | 'hubs' | 'clock' | 'onSseEnd'>,
+  parts: Pick<LiveOptions, 'streams' | 'hubs' | 'clock' | 'onSseEnd' | 'observer'>,
 ): LiveReads {
   return new LiveReads({
     ...parts,
@@ -285,11 +301,12 @@ function createLive(
 async function openAuth(
   config: Config,
   app: FastifyInstance,
-  clock: Clock,
+  { clock, observers }: Pick<Parts, 'clock' | 'observers'>,
 ): Promise<Authenticator | undefined> {
   if (config.auth === undefined) return undefined
   const onProblem = (what: string, err: unknown): void => app.log.warn({ what, err }, 'keys')
-  return openAuthenticator({ ...config.auth, clock, onProblem })
+  const { onKeysFetched: onFetched } = observers
+  return openAuthenticator({ ...config.auth, clock, onProblem, onFetched })
 }
 
 function createGate(
@@ -336,10 +353,12 @@ type Running = {
   readonly subscriptions: Subscriptions | undefined
   readonly lane: FastLane | undefined
   readonly authenticator: Authenticator | undefined
+  readonly ops: OpsServer | undefined
+  readonly metrics: Metrics
 }
 
 async function shutdown(config: Config, running: Running): Promise<void> {
-  const { app, hubs, drain, clock, subscriptions, lane, authenticator } = running
+  const { app, hubs, drain, clock, subscriptions, lane, authenticator, ops, metrics } = running
   drain.begin()
   const { SHUTDOWN_GRACE_MS } = config
   const cancel = clock.after(SHUTDOWN_GRACE_MS, () => {
@@ -350,5 +369,8 @@ async function shutdown(config: Config, running: Running): Promise<void> {
   await app.close()
   await subscriptions?.stop().catch(() => undefined)
   await authenticator?.close()
+  // Until here somebody may want to see how it goes.
+  await ops?.close()
+  metrics.stop()
   cancel()
 }

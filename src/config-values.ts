@@ -11,15 +11,20 @@ export const LOOPBACK = '127.0.0.1'
 export const milliseconds = (fallback: number, max = 24 * 60 * 60 * 1000): z.ZodType<number> =>
   integer(fallback, 1, max)
 
-export const integer = (fallback: number, min: number, max: number): z.ZodType<number> => {
+export const integer = (fallback: number, min: number, max: number): z.ZodType<number> =>
+  whole(min, max).prefault(String(fallback))
+
+const whole = (min: number, max: number) => {
   const error = `must be a whole number from ${min} to ${max}`
   return z
     .string()
     .regex(/^\d+$/, error)
     .transform(Number)
     .pipe(z.number().min(min, error).max(max, error))
-    .prefault(String(fallback))
 }
+
+/** One to listen on; 0 for any that is free. */
+export const port = whole(0, 65_535)
 
 export const text = (fallback: string): z.ZodType<string> => z.string().default(fallback)
 

@@ -8,6 +8,7 @@ import { authConfig, authProblems, authVariables, saysWhoMay } from './config-au
 import type { AuthConfig } from './config-auth.ts'
 import { corsVariables, impossibleCors, originPolicy } from './config-cors.ts'
 import { proxies, quotas } from './config-limits.ts'
+import { impossibleMetrics, metricsVariables } from './config-metrics.ts'
 import {
   KIB,
   LOOPBACK,
@@ -133,6 +134,9 @@ const variables = z.object({
   MIN_UPLOAD_BYTES_PER_S: integer(32 * KIB, 1, 1024 * MIB),
   SHUTDOWN_GRACE_MS: milliseconds(10_000),
 
+  // What can be seen from outside.
+  ...metricsVariables,
+
   // Limits.
   /** A subject may be a server that speaks for thousands: a quarter of what a gateway can do. */
   LIMITS_SUBJECT: limits('requests=2500 appends=1000 bytes=33554432 connections=5000 creates=100'),
@@ -244,6 +248,7 @@ function* impossible(config: Variables | undefined): Generator<string> {
     yield 'APPEND_LOCK_MS must be at least S2_TIMEOUT_MS: one attempt may take as long'
   }
   if (config !== undefined) yield* impossibleCors(config)
+  if (config !== undefined) yield* impossibleMetrics(config)
   if (config !== undefined && config.MAX_URL_BYTES > config.MAX_HEADER_BYTES) {
     yield 'MAX_URL_BYTES must be at most MAX_HEADER_BYTES: the URL is a part of the head'
   }

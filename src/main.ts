@@ -12,6 +12,8 @@ import { openEmbeddedLog } from './log/embedded-log.ts'
 import type { DurableLog } from './log/log.ts'
 import { openS2Log } from './log/s2-log.ts'
 import { openS2ProjectLog } from './log/s2-projects.ts'
+import type { Observers } from './metrics/metrics.ts'
+import { openMetrics } from './metrics/open.ts'
 import { ProjectRule } from './protocol/project.ts'
 
 const EXIT_FAILURE = 1
@@ -24,13 +26,16 @@ const ENVIRONMENT_ERRORS = [ConfigError, DataDirectoryError, KeySourceError, Unu
 /** A terminal signals the whole process group, and npm passes its own on: both mean one. */
 const SAME_SIGNAL_MS = 1000
 
-function openLog({ log, S2_TIMEOUT_MS, MAX_OPEN_PROJECTS }: Config): Promise<DurableLog> {
+function openLog(
+  { log, S2_TIMEOUT_MS, MAX_OPEN_PROJECTS }: Config,
+  { s2Connections: observer }: Observers,
+): Promise<DurableLog> {
   if (log.kind === 'embedded') {
     const location = { kind: 'directory', path: resolve(log.directory) } as const
     return openEmbeddedLog({ location, isShared: false })
   }
   const { accessToken, basin, endpoint, basinPrefix } = log
-  const options = { accessToken, basin, endpoint, requestTimeoutMs: S2_TIMEOUT_MS }
+  const options = { accessToken, basin, endpoint, requestTimeoutMs: S2_TIMEOUT_MS, observer }
   if (basinPrefix === undefined) return openS2Log(options)
   const projects = new ProjectRule(basinPrefix)
   return openS2ProjectLog({
@@ -80,8 +85,9 @@ async function start(): Promise<void> {
     await started.gateway?.shutdown()
     await started.log?.close()
   })
-  const log = (started.log = await openLog(config))
-  const gateway = (started.gateway = await buildGateway(config, { log }))
+  const metrics = openMetrics(config, systemClock)
+  const log = (started.log = await openLog(config, metrics.observers))
+  const gateway = (started.gateway = await buildGateway(config, { log, metrics }))
   const { HOST: host, PORT: port, LISTEN_BACKLOG: backlog } = config
   const url = await gateway.app.listen({ host, port, backlog })
   process.stdout.write(greeting(url, log, config.auth !== undefined))

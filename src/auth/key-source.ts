@@ -19,6 +19,9 @@ export type KeySource = {
   readonly close: () => Promise<void>
 }
 
+/** Hears whether an issuer has said which keys there are. */
+export type OnFetched = (outcome: 'ok' | 'failed') => void
+
 /**
  * A file is looked at by its content: Kubernetes changes a mounted secret by swapping a symbolic
  * link some directories up, which no watch of the file sees.
@@ -48,9 +51,17 @@ export function keySetFile(path: string): KeySource {
 }
 
 /** A JWK set of an issuer. A key in it that can't be used is left out. */
-export function keySetUrl(endpoint: JwksEndpoint): KeySource {
-  const read = async (): Promise<KeySet> =>
-    parseKeySet(await endpoint.fetch(), { withSecrets: false })
+export function keySetUrl(endpoint: JwksEndpoint, onFetched?: OnFetched): KeySource {
+  const read = async (): Promise<KeySet> => {
+    try {
+      const set = await parseKeySet(await endpoint.fetch(), { withSecrets: false })
+      onFetched?.('ok')
+      return set
+    } catch (error) {
+      onFetched?.('failed')
+      throw error
+    }
+  }
   return {
     name: 'JWT_JWKS_URL',
     pollMs: ENDPOINT_POLL_MS,

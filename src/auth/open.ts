@@ -7,7 +7,7 @@ import { keyFromSecret } from './key.ts'
 import type { PublicAlgorithm, SecretAlgorithm } from './key.ts'
 import { KeyRing } from './key-ring.ts'
 import { keySetFile, keySetUrl, pemFile } from './key-source.ts'
-import type { KeySource } from './key-source.ts'
+import type { KeySource, OnFetched } from './key-source.ts'
 
 /** Where the keys are. */
 export type KeysOptions = {
@@ -28,6 +28,8 @@ export type OpenOptions = {
   readonly clock: Clock
   /** Keys can't be read any more, or can't be used; the last good ones stay. */
   readonly onProblem: (what: string, error: unknown) => void
+  /** Hears of every time that an issuer was asked for its keys. */
+  readonly onFetched?: OnFetched | undefined
 }
 
 /**
@@ -37,18 +39,23 @@ export type OpenOptions = {
  * @throws UnusableKeyError a secret that is too short
  */
 export async function openAuthenticator(options: OpenOptions): Promise<Authenticator> {
-  const { keys: given, clock, onProblem } = options
+  const { keys: given, clock, onProblem, onFetched } = options
   const keys = await Promise.all(
     given.secrets.map(({ alg, secret }) => keyFromSecret(alg, Buffer.from(secret))),
   )
-  const ring = await KeyRing.open({ keys, sources: sourcesOf(given, clock), clock, onProblem })
+  const sources = sourcesOf(given, clock, onFetched)
+  const ring = await KeyRing.open({ keys, sources, clock, onProblem })
   return new Authenticator({ ...options, ring })
 }
 
-function sourcesOf({ pemFiles, jwksFile, jwksUrl }: KeysOptions, clock: Clock): KeySource[] {
+function sourcesOf(
+  { pemFiles, jwksFile, jwksUrl }: KeysOptions,
+  clock: Clock,
+  onFetched: OnFetched | undefined,
+): KeySource[] {
   return [
     ...pemFiles.map(({ path, alg }) => pemFile(path, alg)),
     ...(jwksFile === undefined ? [] : [keySetFile(jwksFile)]),
-    ...(jwksUrl === undefined ? [] : [keySetUrl(new JwksEndpoint(jwksUrl, clock))]),
+    ...(jwksUrl === undefined ? [] : [keySetUrl(new JwksEndpoint(jwksUrl, clock), onFetched)]),
   ]
 }

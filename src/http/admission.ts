@@ -17,6 +17,14 @@ export type AdmissionOptions = {
   readonly maxLoopDelayMs: number
   /** How late it is, in ms. */
   readonly loopDelayMs: () => number
+  /** Hears of connections that are gone, and how long they were there, in ms. */
+  readonly onClosed?: ((ms: number) => void) | undefined
+}
+
+export type ConnectionCounts = {
+  readonly open: number
+  readonly accepted: number
+  readonly refused: { readonly too_many: number; readonly too_fast: number }
 }
 
 /** How many more there may be that are only told so; those above are dropped without a word. */
@@ -27,6 +35,9 @@ export class Admission {
   /** Connections that are to be closed once they were told why. */
   readonly #refused = new WeakMap<Socket, string>()
   #connections = 0
+  #accepted = 0
+  #tooMany = 0
+  #tooFast = 0
   /** How many may come now. */
   #room: number
   #roomAt: number
@@ -37,20 +48,40 @@ export class Admission {
     this.#roomAt = options.clock.now()
   }
 
+  /** Connections there are, and since the start: those that came, and those that were one too many. */
+  get counts(): ConnectionCounts {
+    const refused = { too_many: this.#tooMany, too_fast: this.#tooFast }
+    return { open: this.#connections, accepted: this.#accepted, refused }
+  }
+
+  /** How late the event loop is, in ms. */
+  get loopDelayMs(): number {
+    return this.#options.loopDelayMs()
+  }
+
   /** Counts the connections of a server from now on, before anybody else hears of them. */
   watch(server: Server): void {
     server.maxConnections = this.#options.maxConnections + MAX_REFUSED
     server.prependListener('connection', (socket: Socket) => this.#came(socket))
+    server.on('drop', () => {
+      this.#tooMany += 1
+    })
   }
 
   #came(socket: Socket): void {
+    const { clock, onClosed } = this.#options
+    const begunAt = clock.elapsed()
     this.#connections += 1
+    this.#accepted += 1
     socket.once('close', () => {
       this.#connections -= 1
+      onClosed?.(clock.elapsed() - begunAt)
     })
     if (this.#connections > this.#options.maxConnections) {
+      this.#tooMany += 1
       this.#refused.set(socket, 'too many connections')
     } else if (!this.#takeRoom()) {
+      this.#tooFast += 1
       this.#refused.set(socket, 'too many new connections at the same time')
     }
   }

@@ -2,10 +2,17 @@
 import { OverloadedError } from '../errors.ts'
 
 export class ByteBudget {
+  readonly #bytes: number
   #left: number
 
   constructor(bytes: number) {
+    this.#bytes = bytes
     this.#left = bytes
+  }
+
+  /** What is held of it. */
+  get taken(): number {
+    return this.#bytes - this.#left
   }
 
   /** An empty share, which is to be grown before the bytes are there. */

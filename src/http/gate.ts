@@ -14,6 +14,10 @@ import type { Lease } from './leases.ts'
 /** What is known at once, or is looked for: who is known already must not cost a turn. */
 export type Later<T> = T | Promise<T>
 
+export function andThen<T, U>(value: Later<T>, next: (value: T) => Later<U>): Later<U> {
+  return value instanceof Promise ? value.then(next) : next(value)
+}
+
 /** What the one who asks may do, as far as this request is concerned. */
 export type Access = {
   /** Undefined for whoever needs none: of a public stream, or where everything is open. */

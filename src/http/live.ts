@@ -18,6 +18,7 @@ import type { StreamService } from '../streams/service.ts'
 import type { Chunk } from '../streams/shared-chunk.ts'
 import type { StreamView } from '../streams/view.ts'
 import type { DisconnectReason, SinkOwner } from './event-sink.ts'
+import type { LiveObserver } from './http-observer.ts'
 import { LongPollSubscriber } from './long-poll.ts'
 import { Leases } from './leases.ts'
 import type { Lease } from './leases.ts'
@@ -36,6 +37,7 @@ export type LiveOptions = {
   readonly sseStallMs: number
   /** Hears why each SSE reader's connection has ended. */
   readonly onSseEnd?: ((reason: DisconnectReason) => void) | undefined
+  readonly observer?: LiveObserver | undefined
 }
 
 /** Looks at a stream that is being deleted and created again only so often. */
@@ -83,7 +85,7 @@ export class LiveReads {
       lifetimeMs,
       stallMs: options.sseStallMs,
       leases,
-      onEnd: options.onSseEnd ?? (() => undefined),
+      onEnd: (reason, ms) => this.#sseEnded(reason, ms),
       history,
     }
   }
@@ -108,16 +110,33 @@ export class LiveReads {
     }
   }
 
-  #poll(poller: LongPoller, peer: Peer): Promise<LongPollResult> {
-    const subscriber = new LongPollSubscriber(poller, this.#longPolls)
-    if (peer.isGone) subscriber.closed()
-    else peer.own(subscriber)
-    return subscriber.result
+  async #poll(poller: LongPoller, peer: Peer): Promise<LongPollResult> {
+    const { clock, observer } = this.#options
+    const begunAt = clock.elapsed()
+    observer?.onBegin('long-poll')
+    try {
+      const subscriber = new LongPollSubscriber(poller, this.#longPolls)
+      if (peer.isGone) subscriber.closed()
+      else peer.own(subscriber)
+      const result = await subscriber.result
+      if (!peer.isGone) observer?.onPollAnswer(result.body === undefined)
+      return result
+    } finally {
+      observer?.onEnd('long-poll', clock.elapsed() - begunAt)
+    }
   }
 
   /** Sends what comes at a place as events (PROTOCOL §5.8), until the reader is told to end. */
   open(reader: SseReader): void {
+    this.#options.observer?.onBegin('sse')
     new SseSubscriber(reader, this.#sse).begin()
+  }
+
+  #sseEnded(reason: DisconnectReason, ms: number): void {
+    const { onSseEnd, observer } = this.#options
+    onSseEnd?.(reason)
+    observer?.onSseEnd(reason)
+    observer?.onEnd('sse', ms)
   }
 
   /**

@@ -82,7 +82,11 @@ const STATUS = {
   append_outcome_unknown: 503,
 } as const satisfies Record<ErrorCode, number>
 
+/** Every code there is. */
+export const PROBLEM_CODES: readonly string[] = Object.keys(STATUS)
+
 export type Problem = {
+  readonly code: ErrorCode
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
   readonly body: string
@@ -126,6 +130,7 @@ function problem(
   headers: Record<string, string>,
 ): Problem {
   return {
+    code,
     status,
     headers: {
       'content-type': 'application/problem+json',

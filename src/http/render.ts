@@ -2,7 +2,7 @@
 import { encodeBody } from '../hub/frames.ts'
 import type { HubStream } from '../hub/stream.ts'
 import { cacheControl, cacheHeaders, etag, matchesETag } from '../protocol/caching.ts'
-import type { Audience } from '../protocol/caching.ts'
+import type { Audience, CacheKind } from '../protocol/caching.ts'
 import {
   STREAM_CLOSED,
   STREAM_CURSOR,
@@ -24,6 +24,8 @@ export type Headers = Readonly<Record<string, string>>
 
 export type Rendered = {
   readonly status: number
+  /** What caches may do with it; whose, the audience says. */
+  readonly cache: CacheKind
   readonly headers: Headers
   readonly body?: Buffer
 }
@@ -53,7 +55,7 @@ export function renderMetadata(view: StreamView, readerKey?: string): Rendered {
   if (view.closed) headers[STREAM_CLOSED] = 'true'
   if (view.isPublic) headers[STREAM_PUBLIC] = 'true'
   if (readerKey !== undefined) headers[STREAM_READER_KEY] = readerKey
-  return { status: 200, headers }
+  return { status: 200, cache: 'uncached', headers }
 }
 
 /** Renders a catch-up read (PROTOCOL §5.6). */
@@ -68,9 +70,8 @@ export function renderChunk(result: ReadResult, asked: Asked): Rendered {
     ...progress(view, next, upToDate, closed),
   }
   const tag = rangeTag(view, from, next, closed)
-  return revalidated(headers, now ? undefined : tag, asked.ifNoneMatch, () =>
-    encodeBody(records, view.contentType),
-  )
+  const answer = { cache: kind, headers, tag: now ? undefined : tag } as const
+  return revalidated(answer, asked.ifNoneMatch, () => encodeBody(records, view.contentType))
 }
 
 /** Renders the answer to a long-poll (PROTOCOL §5.7). */
@@ -80,14 +81,15 @@ export function renderLongPoll(result: LongPollResult, asked: Asked): Rendered {
   if (cursor !== undefined) headers[STREAM_CURSOR] = String(cursor)
   if (body === undefined) {
     headers['cache-control'] = cacheControl('long_poll_empty')
-    return { status: 204, headers }
+    return { status: 204, cache: 'long_poll_empty', headers }
   }
   const now = asked.read.offset.kind === 'now'
   const kind = now || asked.read.cursor === undefined ? 'long_poll_unkeyed' : 'long_poll'
   headers['content-type'] = stream.contentType
   Object.assign(headers, cacheHeaders(kind, remainingOf(stream, asked.now), asked.audience))
   const tag = rangeTag(stream, from, next, closed)
-  return revalidated(headers, now ? undefined : tag, asked.ifNoneMatch, () => body)
+  const answer = { cache: kind, headers, tag: now ? undefined : tag } as const
+  return revalidated(answer, asked.ifNoneMatch, () => body)
 }
 
 /** Where a response ends, in the protocol's words. */
@@ -115,15 +117,14 @@ function rangeTag(
 
 /** 304 without a body when the client has that very response already (RFC 9110 §13.1.2). */
 function revalidated(
-  headers: Headers,
-  tag: string | undefined,
+  { cache, headers, tag }: Pick<Rendered, 'cache' | 'headers'> & { tag: string | undefined },
   ifNoneMatch: string | undefined,
   body: () => Buffer,
 ): Rendered {
-  if (tag === undefined) return { status: 200, headers, body: body() }
+  if (tag === undefined) return { status: 200, cache, headers, body: body() }
   const tagged = { ...headers, etag: tag }
-  if (matchesETag(ifNoneMatch, tag)) return { status: 304, headers: tagged }
-  return { status: 200, headers: tagged, body: body() }
+  if (matchesETag(ifNoneMatch, tag)) return { status: 304, cache, headers: tagged }
+  return { status: 200, cache, headers: tagged, body: body() }
 }
 
 /** This very read has renewed a TTL: all of its window is left. */

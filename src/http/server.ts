@@ -8,6 +8,7 @@ import { ByteBudget } from './byte-budget.ts'
 import { trustIn } from './client-address.ts'
 import type { TrustProxy } from './client-address.ts'
 import type { Cors } from './cors.ts'
+import type { HttpObserver } from './http-observer.ts'
 import { Pace } from './pace.ts'
 import { registerBodies } from './plugins/bodies.ts'
 import { frameworkErrorHandler, onClientError, whereRequestsBegin } from './plugins/errors.ts'
@@ -22,10 +23,11 @@ export type ServerOptions = {
   readonly maxUrlBytes: number
   readonly maxAppendBytes: number
   /** What all bodies of appends that are on their way may take together. */
-  readonly maxBufferedAppendBytes: number
+  readonly budget: ByteBudget
   /** For the head of a request, and again for its body. */
   readonly requestTimeoutMs: number
   readonly minUploadBytesPerS: number
+  readonly observer?: HttpObserver | undefined
 }
 
 /** How often Node looks for requests whose time is over. */
@@ -38,7 +40,7 @@ const KEEP_ALIVE_MS = 72_000
 const MAX_OTHER_BODY_BYTES = 8 * 1024 * 1024
 
 export function createServer(options: ServerOptions): FastifyInstance {
-  const { clock, cors, requestTimeoutMs, minUploadBytesPerS, maxUrlBytes } = options
+  const { clock, cors, requestTimeoutMs, minUploadBytesPerS, maxUrlBytes, observer } = options
   const pace = new Pace({
     clock,
     timeoutMs: requestTimeoutMs,
@@ -61,10 +63,10 @@ export function createServer(options: ServerOptions): FastifyInstance {
     return503OnClosing: false,
     // Every byte of a name may be escaped.
     routerOptions: { maxParamLength: MAX_STREAM_NAME_BYTES * 3 },
-    frameworkErrors: frameworkErrorHandler(cors, maxUrlBytes),
-    clientErrorHandler: onClientError(cors),
+    frameworkErrors: frameworkErrorHandler(cors, maxUrlBytes, observer),
+    clientErrorHandler: onClientError(cors, observer),
   })
-  const budget = new ByteBudget(options.maxBufferedAppendBytes)
+  const { budget } = options
   const otherBudget = new ByteBudget(MAX_OTHER_BODY_BYTES)
   registerBodies(app, { budget, otherBudget, pace })
   return app

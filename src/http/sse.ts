@@ -10,6 +10,7 @@ import { LogUnavailableError } from '../errors.ts'
 import type { Hub, Place } from '../hub/hub.ts'
 import type { Batch } from '../hub/ring.ts'
 import type { Frame, Progress } from '../hub/frames.ts'
+import type { ReaderTally } from '../hub/hub-observer.ts'
 import type { Subscriber } from '../hub/subscriber.ts'
 import { HEARTBEAT } from '../protocol/sse.ts'
 import type { Chunk, Portion } from '../streams/shared-chunk.ts'
@@ -36,8 +37,8 @@ export type SseOptions = {
   /** A reader that takes nothing of what it was sent is let go of after this. */
   readonly stallMs: number
   readonly leases: Leases
-  /** Hears of the end of each. */
-  readonly onEnd: (reason: DisconnectReason) => void
+  /** Hears of the end of each, and how long it was there, in ms. */
+  readonly onEnd: (reason: DisconnectReason, ms: number) => void
   /** Reads the chunk at a position that the hub no longer has. */
   readonly history: (hub: Hub, position: number) => Promise<Chunk>
 }
@@ -82,6 +83,8 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter, Leaseholder
   /** Turns of the wheel: the next one for this reader, and the one at which its lifetime is over. */
   #dueAt = 0
   #endsAt = 0
+  /** By the clock, in whole ms. */
+  readonly #begunAt: number
   /** The one at which it has taken too long; only while its socket is full. */
   #stallsAt = 0
 
@@ -92,6 +95,7 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter, Leaseholder
     this.#sink = sink
     this.#options = options
     this.#lease = lease
+    this.#begunAt = Math.round(options.clock.elapsed())
     if (place.past !== undefined) this.#hold(place.past)
   }
 
@@ -185,6 +189,12 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter, Leaseholder
     if (this.#phase === 'ended') return
     if (SAYS_WHERE.has(reason)) this.#sayWhere()
     this.#end(reason)
+  }
+
+  tally(sum: ReaderTally): void {
+    sum.waitingBytes += this.#sink.waiting
+    sum.earliest = Math.min(sum.earliest, this.#position)
+    if (!this.#isFollowing()) sum.lagging += 1
   }
 
   /** What breaks here ends this reader; its client comes back, and the others do not notice. */
@@ -299,7 +309,8 @@ export class SseSubscriber implements Subscriber, SinkOwner, Waiter, Leaseholder
     if (this.#lease !== undefined) this.#options.leases.release(this.#lease, this)
     this.#hub.remove(this)
     this.#sink.readerEnded(reason, cause)
-    this.#options.onEnd(reason)
+    const { clock, onEnd } = this.#options
+    onEnd(reason, clock.elapsed() - this.#begunAt)
     if (reason === 'client' || reason === 'stalled') this.#sink.destroy()
     else this.#endResponse()
   }

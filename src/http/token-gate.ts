@@ -9,7 +9,7 @@ import type { Audience } from '../protocol/caching.ts'
 import type { Glob } from '../protocol/glob.ts'
 import { bearerOf, cookieOf } from './credentials.ts'
 import type { Credentials } from './credentials.ts'
-import { EVERYBODY } from './gate.ts'
+import { EVERYBODY, andThen } from './gate.ts'
 import type { Access, Gate, Intent, Later, Life } from './gate.ts'
 import type { Lease } from './leases.ts'
 
@@ -144,10 +144,6 @@ export class TokenGate implements Gate {
     }
     return undefined
   }
-}
-
-function andThen<T, U>(value: Later<T>, next: (value: T) => Later<U>): Later<U> {
-  return value instanceof Promise ? value.then(next) : next(value)
 }
 
 function ifRefused(error: unknown): undefined {

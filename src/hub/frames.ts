@@ -13,6 +13,7 @@ import type { Representation } from '../protocol/sse.ts'
 import type { DataRecord } from '../streams/codec.ts'
 import { offsetOf } from '../streams/lineage.ts'
 import type { OwnPart } from '../streams/lineage.ts'
+import type { BatchDelivery } from './hub-observer.ts'
 import type { Batch } from './ring.ts'
 
 /** Where an SSE reader stands after an event. */
@@ -107,6 +108,24 @@ export class Frames {
     const body = (entry.body = encodeBody(records, this.#contentType))
     this.#onEncoded(records, body.length)
     return body
+  }
+
+  /** What became of a batch once its readers, of whom so many wait for one answer, were told. */
+  delivered(
+    { records }: Batch,
+    { readers, longPolls }: { readonly readers: number; readonly longPolls: number },
+    now: number,
+  ): BatchDelivery {
+    const entry = this.#encoded.get(records)
+    let event = 0
+    for (const { chunk } of entry?.events.values() ?? []) event = chunk.plain.length
+    const body = entry?.body?.length ?? 0
+    return {
+      readers,
+      bytes: records.reduce((sum, record) => sum + record.body.length, 0),
+      sentBytes: event * (readers - longPolls) + body * longPolls,
+      latencyMs: Math.max(0, now - (records[0]?.timestamp ?? now)),
+    }
   }
 
   #control({ end, upToDate, closed }: Progress, cursor: number): Buffer {

@@ -15,8 +15,10 @@ import type { Delivery } from './follower.ts'
 import { Frames } from './frames.ts'
 import type { Progress } from './frames.ts'
 import type { OnEncoded } from './frames.ts'
+import type { HubLook, HubObserver } from './hub-observer.ts'
 import { begin, transition } from './machine.ts'
 import type { HubEffect, HubEvent, HubState, Step, StopReason } from './machine.ts'
+import { Readers } from './readers.ts'
 import { Ring } from './ring.ts'
 import type { Batch, RingLimits } from './ring.ts'
 import type { HubStream } from './stream.ts'
@@ -39,6 +41,7 @@ export type HubOptions = {
   /** A reader threw: it is out, the others and the hub go on. */
   readonly onSubscriberError?: (stream: string, error: unknown) => void
   readonly onReleased: (hub: Hub) => void
+  readonly observer?: HubObserver | undefined
 }
 
 /** A change of phase, and the failure that caused it, if one did. */
@@ -72,7 +75,7 @@ export class Hub {
   readonly frames: Frames
   readonly #options: HubOptions
   readonly #ring: Ring
-  readonly #subscribers = new Set<Subscriber>()
+  readonly #subscribers = new Readers()
   /** What comes next at the positions that were asked for since something has changed. */
   readonly #nexts = new Map<SeqNum, Next>()
   readonly #timers: HubTimers
@@ -85,6 +88,8 @@ export class Hub {
   #closed: boolean
   /** Whether the ring ends where the log did: not while the hub looks for it, nor inside a batch. */
   #hasAll = true
+  /** What has come and no reader was told of yet. */
+  #news: Batch | undefined
 
   constructor(stream: HubStream, options: HubOptions) {
     this.stream = stream
@@ -113,6 +118,14 @@ export class Hub {
 
   get subscribers(): number {
     return this.#subscribers.size
+  }
+
+  /** What its readers are like now: goes through all of them. */
+  look(): HubLook {
+    const { size, longPolls } = this.#subscribers
+    const { lagging, waitingBytes, earliest } = this.#subscribers.tally()
+    const lagBytes = earliest < this.tail ? this.#ring.bytesFrom(earliest) : 0
+    return { sse: size - longPolls, longPolls, lagging, waitingBytes, lagBytes }
   }
 
   /** Since when there has been no reader, in ms since 1970; undefined while there is one. */
@@ -210,7 +223,7 @@ export class Hub {
    */
   async dismiss(overMs: number): Promise<void> {
     const { clock } = this.#options
-    const dismissed = [...this.#subscribers].map(async (subscriber) => {
+    const dismissed = [...this.#subscribers.all].map(async (subscriber) => {
       if (subscriber.transport === 'sse') await sleep(clock, overMs * clock.random())
       if (this.#subscribers.delete(subscriber)) this.#stopOne(subscriber, 'shutdown')
     })
@@ -308,14 +321,19 @@ export class Hub {
       this.#beganAt = jump
       this.#ring.jump(jump)
     }
-    if (last !== undefined) this.#ring.push({ records: data, end: last.seqNum + 1 })
+    this.#news = last && { records: data, end: last.seqNum + 1 }
+    if (this.#news !== undefined) this.#ring.push(this.#news)
     if (ended === 'deleted') this.#handle({ type: 'stop', reason: 'stream_deleted' })
     if (ended === 'eof') this.#handle({ type: 'eof', generation })
     return jump !== undefined || last !== undefined || ended === 'eof'
   }
 
   #wakeAll(): void {
-    for (const subscriber of this.#subscribers) {
+    const { observer, clock } = this.#options
+    const { size: readers, longPolls } = this.#subscribers
+    const news = this.#news
+    this.#news = undefined
+    for (const subscriber of this.#subscribers.all) {
       try {
         subscriber.wake()
       } catch (error) {
@@ -324,6 +342,9 @@ export class Hub {
         this.#stopOne(subscriber, 'failed')
       }
     }
+    // Once per batch, however many readers there are.
+    if (news === undefined || readers === 0) return
+    observer?.onBatch(this.frames.delivered(news, { readers, longPolls }, clock.now()))
   }
 
   #stopOne(subscriber: Subscriber, reason: StopReason): void {
@@ -337,9 +358,7 @@ export class Hub {
   #release(reason: StopReason): void {
     this.#timers.cancelAll()
     this.#options.onReleased(this)
-    const subscribers = [...this.#subscribers]
-    this.#subscribers.clear()
-    for (const subscriber of subscribers) this.#stopOne(subscriber, reason)
+    for (const subscriber of this.#subscribers.takeAll()) this.#stopOne(subscriber, reason)
   }
 
   #createFollower(): Follower {

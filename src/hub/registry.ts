@@ -39,6 +39,11 @@ export class HubRegistry {
     return this.#hubs.size
   }
 
+  /** All there are, to be looked at. */
+  get all(): Iterable<Hub> {
+    return this.#hubs.values()
+  }
+
   find(stream: string): Hub | undefined {
     return this.#hubs.get(stream)
   }

@@ -47,6 +47,15 @@ export class Ring {
     return this.#bytes
   }
 
+  /** Bytes held from a position on: all of them for one that it no longer has. */
+  bytesFrom(position: SeqNum): number {
+    let bytes = 0
+    for (let index = this.#find(position); index < this.#slots.length; index += 1) {
+      bytes += this.#slots[index]?.bytes ?? 0
+    }
+    return bytes
+  }
+
   /** Adds the next batch and drops the oldest ones over the limits, but never this one. */
   push(batch: Batch): void {
     const first = batch.records[0]

@@ -23,9 +23,15 @@ import {
 } from './log.ts'
 import type { LogCall, LogObserver, LogOutcome, SessionEnd } from './log-observer.ts'
 
-/** Wraps a log so that the observer hears of its calls and sessions. */
-export function observed(log: DurableLog, observer: LogObserver): DurableLog {
-  return new ObservedLog(log, observer)
+/** Wraps a log so that the observers, of those that are some, hear of its calls and sessions. */
+export function observed(
+  log: DurableLog,
+  ...observers: readonly (LogObserver | undefined)[]
+): DurableLog {
+  return observers.reduce<DurableLog>(
+    (inner, observer) => (observer === undefined ? inner : new ObservedLog(inner, observer)),
+    log,
+  )
 }
 
 class ObservedLog implements DurableLog {

@@ -23,6 +23,9 @@ export function ifTrimmed(error: unknown): undefined {
   if (!(error instanceof TrimmedError)) throw error
 }
 
+/** `hits` are those that joined a read under way, too. */
+export type ChunkUse = { readonly bytes: number; readonly hits: number; readonly misses: number }
+
 /** Where a chunk is kept. */
 type Kept = { readonly cell: string }
 
@@ -32,6 +35,8 @@ export class ChunkReader {
   /** By incarnation and line of the grid: what is in the cache, or will be. */
   readonly #cells = new Map<string, Cell>()
   readonly #owners: Owners = new WeakMap()
+  #hits = 0
+  #misses = 0
 
   constructor(log: DurableLog, cacheBytes: number) {
     this.#log = log
@@ -41,6 +46,11 @@ export class ChunkReader {
       noDisposeOnSet: true,
       dispose: ({ cell }, chunk) => this.#change(cell, (changed) => changed.removeChunk(chunk)),
     })
+  }
+
+  /** What the cache holds, and how often a chunk cost a read of the log since the start, or none. */
+  get use(): ChunkUse {
+    return { bytes: this.#cache.calculatedSize, hits: this.#hits, misses: this.#misses }
   }
 
   /**
@@ -59,12 +69,15 @@ export class ChunkReader {
       const kept = holdings.at(from)
       if (kept !== undefined) {
         this.#cache.get(kept)
+        this.#hits += 1
         return this.#slice(kept, from, view.dataTail)
       }
       // What ends at a tail that moves is read by each for itself: nobody could use the rest.
       const isForAll = looks < MAX_LOOKS && (endsOnGrid(view, from) || view.isFinal === true)
       const underWay = isForAll ? holdings.readTo(from, earliest) : holdings.readAt(from)
       const range = isForAll ? holdings.rangeFor(from, earliest) : { start: from, end: Infinity }
+      if (underWay === undefined) this.#misses += 1
+      else this.#hits += 1
       try {
         const { chunk: shared } = underWay ?? this.#begin(view, range)
         const chunk = await shared

@@ -7,6 +7,7 @@ import type { DurableLog, SeqNum } from '../log/log.ts'
 import { LOG_LIMITS } from '../log/log.ts'
 import type { OffsetRequest } from '../protocol/offset.ts'
 import { ChunkReader, endsBefore, ifTrimmed } from './chunks.ts'
+import type { ChunkUse } from './chunks.ts'
 import type { DataRecord } from './codec.ts'
 import { beginningOf, inheritedAt, locate, offsetOf } from './lineage.ts'
 import type { OwnPart, StreamPosition } from './lineage.ts'
@@ -43,6 +44,11 @@ export class StreamReader {
   constructor(options: StreamReaderOptions) {
     this.#options = options
     this.#chunks = new ChunkReader(options.log, options.chunkCacheBytes)
+  }
+
+  /** As {@link ChunkReader.use}. */
+  get chunkUse(): ChunkUse {
+    return this.#chunks.use
   }
 
   /**

@@ -17,12 +17,14 @@ import type { OffsetRequest } from '../protocol/offset.ts'
 import type { AppendRequest, CreateRequest } from '../protocol/requests.ts'
 import { appendCommand, isTouchDue, touchCommand } from './append.ts'
 import type { AppendAnswer } from './append.ts'
+import type { AppendObserver, AppendResult } from './append-observer.ts'
 import { buryUnseenCommand, createCommand, deleteCommand } from './create.ts'
 import type { CreateAnswer, Released } from './create.ts'
 import { absence, existing, retained } from './existence.ts'
 import { Forks } from './forks.ts'
 import type { ConfirmSource } from './forks.ts'
 import type { OwnPart, StreamPosition } from './lineage.ts'
+import type { ChunkUse } from './chunks.ts'
 import type { ChunkSource } from './read-chunk.ts'
 import { StreamReader } from './reader.ts'
 import type { ReadResult } from './reader.ts'
@@ -52,6 +54,7 @@ export type StreamServiceOptions = {
   readonly watch?: StreamWatch | undefined
   /** Told of failures of work that no request waits for. */
   readonly onBackgroundError: (task: string, error: unknown) => void
+  readonly observer?: AppendObserver | undefined
 }
 
 /**
@@ -136,7 +139,17 @@ export class StreamService {
    *
    * @throws GatewayError what the rules refuse, and what became of the append if that is unclear
    */
-  append(name: string, request: AppendRequest): Promise<AppendAnswer> {
+  async append(name: string, request: AppendRequest): Promise<AppendAnswer> {
+    const { clock, observer } = this.#options
+    const begunAt = clock.elapsed()
+    const answer = await this.#append(name, request)
+    const result = resultOf(answer, request)
+    const bytes = result === 'appended' ? request.body.length : 0
+    observer?.onAppend({ result, bytes, ms: clock.elapsed() - begunAt })
+    return answer
+  }
+
+  #append(name: string, request: AppendRequest): Promise<AppendAnswer> {
     const { maxAppendMessages } = this.#options
     const append = (): Promise<AppendAnswer> =>
       this.#open(name).execute(appendCommand(request, maxAppendMessages), request.body.length)
@@ -245,6 +258,16 @@ export class StreamService {
       .catch((error: unknown) => this.#options.onBackgroundError('bury', error))
   }
 
+  /** How many streams' states are in memory. */
+  get openStreams(): number {
+    return this.#streams.size
+  }
+
+  /** As {@link ChunkReader.use}. */
+  get chunkUse(): ChunkUse {
+    return this.#reader.chunkUse
+  }
+
   #open(name: string): StreamLog {
     const open = this.#streams.get(name)
     if (open !== undefined) return open
@@ -267,6 +290,10 @@ export class StreamService {
       throw error
     }
   }
+}
+
+function resultOf({ kind }: AppendAnswer, { body }: AppendRequest): AppendResult {
+  return kind === 'appended' && body.length === 0 ? 'closed' : kind
 }
 
 const NO_GROWTH: Growth = { kind: 'none' }

@@ -2,13 +2,14 @@
 import type { Clock } from '../clock.ts'
 import { GatewayError, StaleEpochError, TooManyProducersError } from '../errors.ts'
 import type { KeyRing } from './key-ring.ts'
+import type { SubscriptionObserver, WebhookResult } from './subscription-observer.ts'
 import { webhookSignature } from './signature.ts'
 import type { Subscription, Wake } from './subscription.ts'
 import { issueWakeToken } from './wake-token.ts'
 import type { WakeTokenUse } from './wake-token.ts'
 import { workItems } from './work.ts'
 import type { WorkItem } from './work.ts'
-import type { WebhookSender } from './webhook-sender.ts'
+import type { WebhookOutcome, WebhookSender } from './webhook-sender.ts'
 
 /** What sends webhooks: it never throws. */
 export type Sender = Pick<WebhookSender, 'send' | 'close'>
@@ -27,6 +28,7 @@ export type DeliveryOptions = {
   readonly webhookTimeoutMs: number
   /** Appends an event to a wake stream. */
   readonly announce: (stream: string, event: WakeEvent) => Promise<void>
+  readonly observer?: SubscriptionObserver | undefined
 }
 
 /** What goes into a wake stream (PROTOCOL §7.2). */
@@ -65,7 +67,8 @@ export class Delivery {
   }
 
   /** Makes one attempt; what goes wrong is an outcome, unless the log fails. */
-  deliver(subscription: string, life: Subscription, wake: Wake): Promise<Outcome> {
+  deliver(subscription: string, life: Subscription, wake: Wake, attempt: number): Promise<Outcome> {
+    if (attempt === 1) this.#options.observer?.onWake(life.config.type)
     return life.config.type === 'webhook'
       ? this.#post(subscription, life, wake)
       : this.#announce(subscription, life, wake)
@@ -83,7 +86,7 @@ export class Delivery {
   }
 
   async #post(subscription: string, life: Subscription, wake: Wake): Promise<Outcome> {
-    const { keys, sender, clock, webhookTimeoutMs } = this.#options
+    const { keys, sender, clock, webhookTimeoutMs, observer } = this.#options
     const { webhookUrl = '', root, leaseTtlMs } = life.config
     const { generation } = life
     const about = { life: life.id, wakeId: wake.id, generation }
@@ -98,7 +101,9 @@ export class Delivery {
     const signature = webhookSignature(await keys.signing(), Buffer.from(body), clock.now())
     const headers = { 'content-type': 'application/json', 'webhook-signature': signature }
     const timeoutMs = Math.min(webhookTimeoutMs, leaseTtlMs)
+    const begunAt = clock.elapsed()
     const outcome = await sender.send(webhookUrl, headers, body, timeoutMs)
+    observer?.onWebhook(resultOf(outcome), clock.elapsed() - begunAt)
     if (outcome.kind === 'accepted') return { kind: outcome.done ? 'done' : 'sent' }
     if (outcome.reason === 'closed') return { kind: 'cut off' }
     return { kind: 'failed', reason: `${outcome.reason}: ${outcome.detail}` }
@@ -137,6 +142,11 @@ export class Delivery {
       await announce(wakeStream, { ...event, producer: undefined })
     }
   }
+}
+
+function resultOf(outcome: WebhookOutcome): WebhookResult {
+  if (outcome.kind === 'failed') return outcome.reason
+  return outcome.done ? 'done' : 'accepted'
 }
 
 type Tokened = { readonly life: string; readonly wakeId: string; readonly generation: number }

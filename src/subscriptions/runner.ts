@@ -199,7 +199,7 @@ export class Runner {
     const { clock, delivery } = this.#options
     const { subscription, life, wake } = current
     const begun = clock.now()
-    const delivered = delivery.deliver(subscription, life, wake)
+    const delivered = delivery.deliver(subscription, life, wake, attempt)
     // It may end when nobody waits for it any more; until then it has the host's slot.
     delivered.finally(release).catch(() => undefined)
     for (;;) {

@@ -14,6 +14,7 @@ import { Matcher } from './matcher.ts'
 import { Membership } from './membership.ts'
 import { Runner } from './runner.ts'
 import { SubscriptionService } from './service.ts'
+import type { SubscriptionObserver } from './subscription-observer.ts'
 import type { StreamTail, Streams } from './streams.ts'
 import { Waker } from './waker.ts'
 import { WorkService } from './work-service.ts'
@@ -36,6 +37,7 @@ export type SubscriptionsOptions = {
     readonly maxConcurrentPerHost: number
   }
   readonly onBackgroundError: (task: string, error: unknown) => void
+  readonly observer?: SubscriptionObserver | undefined
 }
 
 /** Longer than an append takes. */
@@ -58,8 +60,8 @@ export class Subscriptions {
 
   constructor(options: SubscriptionsOptions) {
     this.#options = options
-    const { clock, gatewayId, takeoverMs, maxStreams, webhook, streams, onBackgroundError } =
-      options
+    const { clock, gatewayId, takeoverMs, maxStreams, webhook, streams } = options
+    const { onBackgroundError, observer } = options
     const matcher = new Matcher()
     // Its creator waits for gateways that are gone, and then it looks at streams.
     const patienceMs = takeoverMs * 3
@@ -100,7 +102,7 @@ export class Subscriptions {
     this.watch = new AppendWatch({ ...parts, quietMs: takeoverMs / 2 })
     const kick = (subscription: string): void => this.#runner.kick(subscription)
     const keys = this.#keys
-    this.work = new WorkService({ ...parts, keys, kick })
+    this.work = new WorkService({ ...parts, keys, kick, observer })
     this.service = new SubscriptionService({
       ...parts,
       names: options.names,
@@ -154,7 +156,7 @@ export class Subscriptions {
 }
 
 function createDelivery(
-  { clock, webhook, streams, sender }: SubscriptionsOptions,
+  { clock, webhook, streams, sender, observer }: SubscriptionsOptions,
   keys: KeyRing,
 ): Delivery {
   return new Delivery({
@@ -163,6 +165,7 @@ function createDelivery(
     sender,
     webhookTimeoutMs: webhook.timeoutMs,
     announce: (stream, event) => streams.announce(stream, event),
+    observer,
   })
 }
 

@@ -15,6 +15,7 @@ import type { AckRequest, Acked, Claim, Fence } from './leases.ts'
 import { findReady } from './logs.ts'
 import type { SubscriptionLogs } from './logs.ts'
 import type { Subscription, Tails } from './subscription.ts'
+import type { SubscriptionObserver } from './subscription-observer.ts'
 import { readWakeToken } from './wake-token.ts'
 import type { WakeTokenUse } from './wake-token.ts'
 import type { Waker } from './waker.ts'
@@ -27,6 +28,7 @@ export type WorkServiceOptions = {
   readonly delivery: Delivery
   readonly kick: (subscription: string) => void
   readonly onBackgroundError: (task: string, error: unknown) => void
+  readonly observer?: SubscriptionObserver | undefined
 }
 
 export class WorkService {
@@ -42,6 +44,18 @@ export class WorkService {
    * @throws SubscriptionError `ALREADY_CLAIMED`, `NO_PENDING_WORK`, `SUBSCRIPTION_NOT_FOUND`
    */
   async claim(subscription: string, worker: string): Promise<Claimed> {
+    const { observer } = this.#options
+    try {
+      const claimed = await this.#claimOf(subscription, worker)
+      observer?.onClaim('claimed')
+      return claimed
+    } catch (error) {
+      observer?.onClaim(error instanceof SubscriptionError ? error.code : 'failed')
+      throw error
+    }
+  }
+
+  async #claimOf(subscription: string, worker: string): Promise<Claimed> {
     const life = await findReady(this.#options.logs, subscription)
     if (life.config.type !== 'pull-wake') throw wrongType('pull-wake')
     // Once the lease is given, nothing must be in the way of saying so.

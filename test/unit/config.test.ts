@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
+import { FREE, PRICE_KINDS, S2_LIST } from '../../src/metrics/prices.ts'
 import { ConfigError, VARIABLE_NAMES, loadConfig } from '../../src/config.ts'
 
 /** The rows of README's configuration table: name → default as it is written there. */
@@ -8,6 +9,8 @@ function readmeTable(): Map<string, string> {
   const rows = readme.matchAll(/^\| `([A-Z0-9_]+)`\s*\| (.+?)\s*\|/gm)
   return new Map([...rows].map(([, name = '', value = '']) => [name, value]))
 }
+
+const expectedList = { ...S2_LIST, list_streams: 1e-5, read_session_minute: 0 }
 
 function problemsOf(environment: Record<string, string>): string[] {
   try {
@@ -311,6 +314,52 @@ describe('loadConfig', () => {
 
   test.each(['127.0.0.1', '127.9.9.9', '::1', 'localhost'])('takes %s for loopback', (HOST) => {
     expect(problemsOf({ HOST })).toEqual([])
+  })
+})
+
+describe('metrics and prices', () => {
+  test.each([
+    ['list', S2_LIST],
+    ['none', FREE],
+    ['read_gib=0.02, append=5e-7', { ...S2_LIST, read_gib: 0.02, append: 5e-7 }],
+    ['list_streams=0.00001 read_session_minute=0', expectedList],
+  ])('takes the prices %j', (S2_PRICES, prices) => {
+    expect(loadConfig({ S2_PRICES }).S2_PRICES).toEqual(prices)
+  })
+
+  test.each([
+    ['reads=1', "has 'reads=1', which is none of append=<usd>"],
+    ['read=-1', "has 'read=-1', which is none of"],
+    ['read=1e9', "has 'read=1e9', which is none of"],
+    ['read=1 read=2', 'has read twice'],
+    ['list read=1', "has 'list', which is none of"],
+    ['sk-0123456789-abcdefghijklmnop', 'has a word, which is none of'],
+    [',', 'must be list, none, or some of append=<usd>'],
+  ])('refuses the prices %j', (S2_PRICES, problem) => {
+    expect(problemsOf({ S2_PRICES })[0]).toContain(`S2_PRICES ${problem}`)
+  })
+
+  test('the README has the prices of the list', () => {
+    expect(loadConfig({ S2_PRICES: below('S2_PRICES') }).S2_PRICES).toEqual(S2_LIST)
+    expect(below('S2_PRICES')?.split(' ')).toHaveLength(PRICE_KINDS.length)
+  })
+
+  test('metrics are on, and on the port of the streams', () => {
+    const { METRICS, METRICS_PORT, METRICS_HOST } = loadConfig({})
+    expect([METRICS, METRICS_PORT, METRICS_HOST]).toEqual(['on', undefined, undefined])
+  })
+
+  test.each<[Record<string, string>, string]>([
+    [{ METRICS: 'maybe' }, 'METRICS must be on or off'],
+    [{ METRICS_PORT: '70000' }, 'METRICS_PORT must be a whole number from 0 to 65535'],
+    [{ METRICS_HOST: '::1' }, 'METRICS_HOST is set, but METRICS_PORT is not'],
+    [{ METRICS_PORT: '4437' }, 'METRICS_PORT must not be PORT: unset, metrics are on that port'],
+  ])('refuses %j', (environment, problem) => {
+    expect(problemsOf(environment)).toEqual([`  - ${problem}`])
+  })
+
+  test('the same port at another address is another one', () => {
+    expect(problemsOf({ METRICS_PORT: '4437', METRICS_HOST: '::1' })).toEqual([])
   })
 })
 

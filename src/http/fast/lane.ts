@@ -14,6 +14,7 @@ import type { ClientAddressOf } from '../client-address.ts'
 import { OPEN_GATE } from '../gate.ts'
 import type { Access, Gate, Later, Life } from '../gate.ts'
 import type { Lease } from '../leases.ts'
+import type { HttpObserver, ObservedRequest } from '../http-observer.ts'
 import type { Limits, Principal } from '../limits.ts'
 import type { LongPollResult } from '../long-poll.ts'
 import type { Drain } from '../plugins/drain.ts'
@@ -40,6 +41,7 @@ export type FastLaneOptions = {
   readonly limits: Limits
   readonly clientAddressOf: ClientAddressOf
   readonly maxUrlBytes: number
+  readonly observer?: HttpObserver | undefined
 }
 
 /** How finely times without a request are kept. */
@@ -60,6 +62,15 @@ const FREELY: Admitted = { lease: () => undefined, leave: () => undefined }
 
 const NOBODY: Principal = {}
 const ONE_REQUEST = { requests: 1 } as const
+
+function live(status: number): ObservedRequest {
+  return { method: 'GET', operation: 'read', status, ms: undefined }
+}
+
+/** What there is to tell of a request: thousands are answered at once. */
+const ANSWERED: Readonly<Record<number, ObservedRequest>> = { 200: live(200), 204: live(204) }
+/** Its client did not wait for the answer. */
+const LEFT = live(499)
 
 export class FastLane {
   readonly #options: FastLaneOptions
@@ -192,20 +203,24 @@ export class FastLane {
       const { name, read, path } = get
       const line = this.#options.lines.begin(path, 'long-poll')
       const result = await this.#options.live.longPoll({ name, read, lease }, connection)
-      if (connection.isGone) line.write(204, true)
-      else line.write(this.#answerPoll(get, connection, result))
+      if (connection.isGone) {
+        line.write(204, true)
+        this.#options.observer?.onRequest(LEFT)
+      } else line.write(this.#answerPoll(get, connection, result))
     } finally {
       leave()
     }
   }
 
   #answerPoll(get: LiveGet, connection: Connection, result: LongPollResult): number {
-    const { clock, drain, gate } = this.#options
+    const { clock, drain, gate, observer } = this.#options
     const { read, ifNoneMatch, common, readerKey } = get
     const audience = gate.audienceOf(result.stream, readerKey)
     const asked = { read, ifNoneMatch, common, audience, now: clock.now() }
-    const { head, body, status } = this.#polls.of(result, asked, drain.begun)
+    const { head, body, status, cache } = this.#polls.of(result, asked, drain.begun)
     connection.answer(head, body)
+    observer?.onRequest(ANSWERED[status] ?? live(status))
+    observer?.onCacheKind(cache, audience)
     return status
   }
 }

@@ -1,10 +1,10 @@
 /** Answers to long-polls as bytes, prepared once for all who wait at one position. */
 import type { LongPollResult } from '../long-poll.ts'
 import { renderLongPoll } from '../render.ts'
-import type { Asked, Headers } from '../render.ts'
+import type { Asked, Headers, Rendered } from '../render.ts'
 import type { ResponseHeads, Whole } from './response.ts'
 
-export type PollAnswer = Whole & { readonly status: number }
+export type PollAnswer = Whole & Pick<Rendered, 'status' | 'cache'>
 
 /** `common`: what every answer to the request carries. */
 export type PollAsked = Asked & { readonly common: Headers }
@@ -36,7 +36,8 @@ export class PollAnswers {
       latest !== undefined && sameResult(latest.result, result) && sameAsked(latest.asked, asked)
     if (isKnown && !isLast) return latest.answer
     const rendered = renderLongPoll(result, asked)
-    const answer = { ...this.#heads.whole(rendered, common, isLast), status: rendered.status }
+    const { status, cache } = rendered
+    const answer = { ...this.#heads.whole(rendered, common, isLast), status, cache }
     // What may be cached of a stream that ends is not the same for a second; a body that stands
     // by itself is shared anyway.
     const isShared = !isLast && result.stream.endsAt === undefined && answer.body === undefined

@@ -42,7 +42,11 @@ export class ResponseHeads {
   }
 
   /** A whole response; `isLast` on its connection. A small body is in one piece with its head. */
-  whole({ status, headers, body }: Rendered, common: Headers, isLast = false): Whole {
+  whole(
+    { status, headers, body }: Omit<Rendered, 'cache'>,
+    common: Headers,
+    isLast = false,
+  ): Whole {
     const all = withCommon(common, headers)
     if (body === undefined || status === 204 || status === 304) {
       return { head: this.#head(status, all, '', isLast) }

@@ -1,9 +1,17 @@
 /** Refuses requests while the gateway has enough to do; but never to say whether it lives. */
 import type { FastifyInstance } from 'fastify'
-import type { Admission } from '../admission.ts'
+import { Admission } from '../admission.ts'
+import type { AdmissionOptions } from '../admission.ts'
+import { LoopDelay } from '../loop-delay.ts'
 import { OPS_PATHS } from '../routes/ops.ts'
 
-export function registerAdmission(app: FastifyInstance, admission: Admission): void {
+/** Looks at the event loop until the server is closed. */
+export function openAdmission(
+  app: FastifyInstance,
+  options: Omit<AdmissionOptions, 'loopDelayMs'>,
+): Admission {
+  const delay = new LoopDelay()
+  const admission = new Admission({ ...options, loopDelayMs: () => delay.ms })
   app.addHook('onRequest', (request, _reply, done) => {
     done(OPS_PATHS.has(request.url) ? undefined : admission.refusal(request.raw.socket))
   })
@@ -11,4 +19,9 @@ export function registerAdmission(app: FastifyInstance, admission: Admission): v
     if (admission.isRefused(request.raw.socket)) void reply.header('connection', 'close')
     done()
   })
+  app.addHook('onClose', (_app, done) => {
+    delay.stop()
+    done()
+  })
+  return admission
 }

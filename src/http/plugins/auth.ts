@@ -5,20 +5,22 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Scope } from '../../auth/grant.ts'
 import { invariant } from '../../errors.ts'
+import { parseGlob } from '../../protocol/glob.ts'
 import type { StreamNames } from '../../protocol/names.ts'
 import type { Query } from '../../protocol/requests.ts'
 import type { Credentials } from '../credentials.ts'
-import { EVERYBODY } from '../gate.ts'
+import { EVERYBODY, andThen } from '../gate.ts'
 import type { Access, Gate, Later } from '../gate.ts'
 import { streamNameOf } from '../stream-url.ts'
 
 /**
  * - `anybody`: says nothing that is anybody's secret
  * - `token_of_ours`: the route asks for a token that the gateway itself has given out
+ * - `operator`: whoever has a token for all streams there are, with the scope `manage`
  * - `caller`: whoever has a token; the route checks what its body asks for
  * - a scope: whoever has it for the stream that the URL names
  */
-export type RouteAccess = 'anybody' | 'token_of_ours' | 'caller' | Scope
+export type RouteAccess = 'anybody' | 'token_of_ours' | 'operator' | 'caller' | Scope
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -88,10 +90,21 @@ function admit(
   request: FastifyRequest,
 ): Later<Access> {
   if (access === 'anybody' || access === 'token_of_ours') return EVERYBODY
-  // A ticket is for one stream, and a cookie is sent unasked.
-  if (access === 'caller')
-    return gate.identify({ ...NOTHING, authorization: request.headers.authorization })
+  if (access === 'caller') return identify(gate, request)
+  if (access === 'operator') {
+    return andThen(identify(gate, request), (known) => {
+      gate.check(known, { scope: 'manage', pattern: EVERYTHING })
+      return known
+    })
+  }
   return gate.admit({ scope: access, name: streamNameOf(request, names) }, credentialsOf(request))
+}
+
+const EVERYTHING = parseGlob('**')
+
+/** A ticket is for one stream, and a cookie is sent unasked. */
+function identify(gate: Gate, { headers }: FastifyRequest): Later<Access> {
+  return gate.identify({ ...NOTHING, authorization: headers.authorization })
 }
 
 const NOTHING: Credentials = { authorization: undefined, ticket: undefined, cookie: undefined }

@@ -7,11 +7,13 @@ import { GatewayError, RequestError } from '../../errors.ts'
 import type { ErrorCode } from '../../errors.ts'
 import { withCommon } from '../cors.ts'
 import type { Cors } from '../cors.ts'
+import type { HttpObserver } from '../http-observer.ts'
 import { internalProblem, plainProblem, toProblem } from '../problem.ts'
 import type { Problem } from '../problem.ts'
 import type { Headers } from '../render.ts'
 import { STREAM_PREFIX, pathOf } from '../stream-url.ts'
 import { STREAM_METHODS, commonHeaders } from './browser.ts'
+import { observeWhenOver } from './observe.ts'
 import { logWhenOver, noteFailure } from './request-log.ts'
 import { urlRefusal } from './targets.ts'
 
@@ -32,8 +34,22 @@ const latest = new WeakMap<Connection, Latest>()
 /** What the end of a connection waits for. */
 const waiting = new WeakSet<ServerResponse>()
 
+/** Hears the code of every problem that is sent. */
+export type OnProblem = (code: string) => void
+
+function tellerOf(observer: HttpObserver | undefined): OnProblem {
+  return (code) => observer?.onProblem(code)
+}
+
 /** Renders errors as problem+json, and unknown routes and methods with them. */
-export function registerErrors(app: FastifyInstance, clock: Clock, cors: Cors): void {
+export function registerErrors(
+  app: FastifyInstance,
+  clock: Clock,
+  cors: Cors,
+  observer?: HttpObserver,
+): void {
+  const onProblem = tellerOf(observer)
+  const send = sender(onProblem)
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const known = toGatewayError(error)
     if (known === undefined) request.log.error({ reqId: request.id, err: error }, 'request failed')
@@ -48,11 +64,12 @@ export function registerErrors(app: FastifyInstance, clock: Clock, cors: Cors): 
     void reply.header('allow', STREAM_METHODS)
     send(reply, plainProblem('method_not_allowed', 'a stream has no such method', clock.random()))
   })
-  registerServerEvents(app, cors)
+  registerServerEvents(app, cors, onProblem)
 }
 
 /** What Node would answer, or drop, without asking us. */
-function registerServerEvents({ server }: FastifyInstance, cors: Cors): void {
+function registerServerEvents({ server }: FastifyInstance, cors: Cors, onProblem: OnProblem): void {
+  const refuse = refuser(onProblem)
   // None is left out: the parser goes by those that we would not see. Their bytes are bounded.
   server.maxHeadersCount = 0
   // RFC 9110 §10.1.1: an expectation we do not know may be ignored.
@@ -106,9 +123,12 @@ function continueInTurn(request: IncomingMessage, response: ServerResponse): voi
 export function frameworkErrorHandler(
   cors: Cors,
   maxUrlBytes: number,
+  observer?: HttpObserver,
 ): (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => void {
+  const send = sender(tellerOf(observer))
   return (error, request, reply) => {
     logWhenOver(request, reply)
+    if (observer !== undefined) observeWhenOver(request, reply, observer)
     const known = urlRefusal(request.url, maxUrlBytes) ?? toGatewayError(error)
     void reply.headers(commonHeaders(cors, request))
     send(reply, known === undefined ? internalProblem() : toProblem(known, 0))
@@ -127,7 +147,11 @@ type ClientError = Error & {
  * Answers bytes that are no HTTP request, or not in time, straight on the socket; behind the
  * answers to what came before them.
  */
-export function onClientError(cors: Cors): (error: ClientError, socket: Socket) => void {
+export function onClientError(
+  cors: Cors,
+  observer?: HttpObserver,
+): (error: ClientError, socket: Socket) => void {
+  const refuse = refuser(tellerOf(observer))
   return (error, socket) => {
     // The client has said that nothing more comes, and is answered: what comes is nobody's.
     if (error.code === 'HPE_CLOSED_CONNECTION') return
@@ -186,8 +210,17 @@ function headersOf(cors: Cors, { url = '', headers }: IncomingMessage): Headers 
   return cors.headersFor(pathOf({ url }), headers.origin)
 }
 
-/** Answers on the socket itself, which is of no use any more. */
-function refuse(socket: Connection, common: Headers, { status, headers, body }: Problem): void {
+type Refuse = (socket: Connection, common: Headers, problem: Problem) => void
+
+/** Answers on a socket itself, which is of no use any more. */
+function refuser(onProblem: OnProblem): Refuse {
+  return (socket, common, problem) => {
+    onProblem(problem.code)
+    endWith(socket, common, problem)
+  }
+}
+
+function endWith(socket: Connection, common: Headers, { status, headers, body }: Problem): void {
   const lines = Object.entries({
     ...withCommon(common, headers),
     'content-length': String(Buffer.byteLength(body)),
@@ -231,6 +264,13 @@ function toGatewayError(error: FastifyError): GatewayError | undefined {
   if (refusal !== undefined) return new RequestError(...refusal)
   const { statusCode = 500 } = error
   return statusCode < 500 ? new RequestError('bad_request', error.message) : undefined
+}
+
+function sender(onProblem: OnProblem): (reply: FastifyReply, problem: Problem) => void {
+  return (reply, problem) => {
+    onProblem(problem.code)
+    send(reply, problem)
+  }
 }
 
 function send(reply: FastifyReply, { status, headers, body }: Problem): void {

@@ -135,7 +135,7 @@ function causeOf(failure: Failure): string | undefined {
 }
 
 /** Only what it may be: anything else in a query could be a secret. */
-function liveOf(query: unknown): string | undefined {
+export function liveOf(query: unknown): 'sse' | 'long-poll' | undefined {
   const { live } = (query ?? {}) as Readonly<Record<string, unknown>>
   return live === 'sse' || live === 'long-poll' ? live : undefined
 }

@@ -10,6 +10,7 @@ import { ResponseSink } from '../event-sink.ts'
 import { eventHeaders } from '../live.ts'
 import type { LiveReads, Peer } from '../live.ts'
 import type { Gate, Life } from '../gate.ts'
+import type { HttpObserver } from '../http-observer.ts'
 import type { Lease } from '../leases.ts'
 import { accessOf } from '../plugins/auth.ts'
 import { logEnd } from '../plugins/request-log.ts'
@@ -24,12 +25,17 @@ type Options = {
   readonly live: LiveReads
   readonly gate: Gate
   readonly clock: Clock
+  readonly observer?: HttpObserver | undefined
 }
 
 const READ = { config: { access: 'read' } } as const
 
 export const readRoutes: FastifyPluginCallback<Options> = (app, options, done) => {
-  const { streams, names, live, gate, clock } = options
+  const { streams, names, live, gate, clock, observer } = options
+  const answer = (reply: FastifyReply, rendered: Rendered, { audience }: Asked): FastifyReply => {
+    observer?.onCacheKind(rendered.cache, audience)
+    return send(reply, rendered)
+  }
 
   app.head(STREAM_ROUTE, READ, async (request, reply) => {
     const view = await streams.describe(streamNameOf(request, names))
@@ -51,11 +57,13 @@ export const readRoutes: FastifyPluginCallback<Options> = (app, options, done) =
       case 'catch-up': {
         const result = await streams.read(name, read.offset)
         gate.confirm(access, result.view)
-        return send(reply, renderChunk(result, askedOf(result.view)))
+        const asked = askedOf(result.view)
+        return answer(reply, renderChunk(result, asked), asked)
       }
       case 'long-poll': {
         const result = await live.longPoll({ name, read, lease }, peerOf(reply))
-        return send(reply, renderLongPoll(result, askedOf(result.stream)))
+        const asked = askedOf(result.stream)
+        return answer(reply, renderLongPoll(result, asked), asked)
       }
       case 'sse': {
         const place = await live.attach(name, read.offset)
@@ -83,7 +91,9 @@ function readerKeyOf({ rk }: Query): string | undefined {
 function peerOf({ raw }: FastifyReply): Peer {
   return {
     // A request's own `close` may come as soon as its body was read.
-    isGone: raw.destroyed,
+    get isGone() {
+      return raw.destroyed
+    },
     own: (owner) => whenOver(raw, () => owner.closed()),
   }
 }

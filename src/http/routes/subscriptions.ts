@@ -17,6 +17,7 @@ import type { WakeTokenUse } from '../../subscriptions/wake-token.ts'
 import type { WorkService } from '../../subscriptions/work-service.ts'
 import type { Gate } from '../gate.ts'
 import { accessOf } from '../plugins/auth.ts'
+import type { OnProblem } from '../plugins/errors.ts'
 import { noteFailure } from '../plugins/request-log.ts'
 import { renderClaim, renderError, renderSubscription } from '../render-subscription.ts'
 import { SubscriptionDoor } from '../subscription-door.ts'
@@ -29,6 +30,7 @@ type Options = {
   readonly gate: Gate
   /** Where clients reach the gateway, when that can't be taken from their requests. */
   readonly publicUrl: string | undefined
+  readonly onProblem?: OnProblem | undefined
 }
 
 /** The largest that makes sense; appends may be larger. */
@@ -43,11 +45,12 @@ const CALLER = { config: { access: 'caller' } } as const
 const WAKE_TOKEN = { config: { access: 'token_of_ours' } } as const
 
 export const subscriptionRoutes: FastifyPluginCallback<Options> = (app, options, done) => {
-  const { subscriptions, work, names, gate, publicUrl } = options
+  const { subscriptions, work, names, gate, publicUrl, onProblem } = options
   const door = new SubscriptionDoor(gate, subscriptions)
   app.setErrorHandler((error, request, reply) => {
     if (!(error instanceof SubscriptionError)) throw error
     noteFailure(request, error)
+    onProblem?.(error.code)
     const { status, headers, body } = renderError(error)
     return reply.code(status).headers(headers).send(body)
   })

@@ -145,6 +145,7 @@ describe('a caller that has used up its limits', () => {
 
 test('a bug is told without a word of the inside', () => {
   expect(internalProblem()).toEqual({
+    code: 'internal_error',
     status: 500,
     headers: ALWAYS,
     body: JSON.stringify({
