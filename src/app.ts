@@ -140,9 +140,10 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
   return { app, hubs, opsUrl: ops?.url, shutdown: () => shutdown(config, running) }
 }
 
-function routing({ AUTH_WRITE_MAY_CREATE, PUBLIC_URL, AUTH_COOKIE }: Config) {
+function routing({ AUTH_WRITE_MAY_CREATE, PUBLIC_URL, AUTH_COOKIE, TRACE_RECORDS }: Config) {
   const creation = AUTH_WRITE_MAY_CREATE === 'true' ? 'write' : 'manage'
-  return { creation, publicUrl: PUBLIC_URL, cookie: AUTH_COOKIE } as const
+  const tracesRecords = TRACE_RECORDS === 'on'
+  return { creation, publicUrl: PUBLIC_URL, cookie: AUTH_COOKIE, tracesRecords } as const
 }
 
 function opsAddress({ METRICS_PORT: port, METRICS_HOST, HOST }: Config) {

@@ -55,6 +55,12 @@ const variables = z.object({
   // Who may do what.
   ...authVariables,
 
+  /**
+   * Off: of a trace nothing is kept with what is appended in it. It takes 68 bytes of each append
+   * that is a part of one, and of what its readers are sent.
+   */
+  TRACE_RECORDS: z.enum(['on', 'off'], 'must be on or off').default('on'),
+
   // Live reads.
   HUB_IDLE_MS: milliseconds(60_000),
   LONG_POLL_TIMEOUT_MS: milliseconds(20_000),

@@ -23,6 +23,7 @@ import {
   STREAM_READER_KEY,
   STREAM_SEQ,
   STREAM_SSE_DATA_ENCODING,
+  STREAM_TRACEPARENT,
   STREAM_TTL,
   STREAM_UP_TO_DATE,
 } from '../protocol/headers.ts'
@@ -47,6 +48,7 @@ const PROTOCOL_HEADERS = [
   STREAM_FORK_SUB_OFFSET,
   STREAM_PUBLIC,
   STREAM_READER_KEY,
+  STREAM_TRACEPARENT,
   PRODUCER_ID,
   PRODUCER_EPOCH,
   PRODUCER_SEQ,
@@ -61,6 +63,10 @@ export const ALLOWED_HEADERS: readonly string[] = [
   'Content-Type',
   'If-None-Match',
   'Last-Event-ID',
+  // What OpenTelemetry in a page adds to its requests, if it is told to.
+  'Traceparent',
+  'Tracestate',
+  'Baggage',
   ...PROTOCOL_HEADERS,
 ]
 

@@ -20,6 +20,8 @@ export type LongPollResult = {
   readonly body: Buffer | undefined
   /** Absent at the end of a closed stream: there is nothing to poll for. */
   readonly cursor: number | undefined
+  /** That of the latest append in the body. */
+  readonly traceparent?: string | undefined
 }
 
 /** What all polls share. */
@@ -170,6 +172,7 @@ export class LongPollSubscriber implements Subscriber, SinkOwner, Waiter, Leaseh
       upToDate,
       closed,
       body: this.#hub.frames.body(batch.records),
+      traceparent: this.#hub.frames.traceparent(batch.records),
       cursor: this.#cursor(batch.end, 0),
     })
   }

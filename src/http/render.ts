@@ -10,10 +10,12 @@ import {
   STREAM_NEXT_OFFSET,
   STREAM_PUBLIC,
   STREAM_READER_KEY,
+  STREAM_TRACEPARENT,
   STREAM_TTL,
   STREAM_UP_TO_DATE,
 } from '../protocol/headers.ts'
 import type { ReadRequest } from '../protocol/requests.ts'
+import { latestTraceparent } from '../streams/codec.ts'
 import type { ReadResult } from '../streams/reader.ts'
 import { offsetOf } from '../streams/lineage.ts'
 import type { OwnPart } from '../streams/lineage.ts'
@@ -69,6 +71,8 @@ export function renderChunk(result: ReadResult, asked: Asked): Rendered {
     ...cacheHeaders(kind, remaining(view.expiresAt, asked.now), asked.audience),
     ...progress(view, next, upToDate, closed),
   }
+  const traceparent = latestTraceparent(records)
+  if (traceparent !== undefined) headers[STREAM_TRACEPARENT] = traceparent
   const tag = rangeTag(view, from, next, closed)
   const answer = { cache: kind, headers, tag: now ? undefined : tag } as const
   return revalidated(answer, asked.ifNoneMatch, () => encodeBody(records, view.contentType))
@@ -76,7 +80,7 @@ export function renderChunk(result: ReadResult, asked: Asked): Rendered {
 
 /** Renders the answer to a long-poll (PROTOCOL §5.7). */
 export function renderLongPoll(result: LongPollResult, asked: Asked): Rendered {
-  const { stream, from, next, upToDate, closed, body, cursor } = result
+  const { stream, from, next, upToDate, closed, body, cursor, traceparent } = result
   const headers = progress(stream, next, upToDate, closed)
   if (cursor !== undefined) headers[STREAM_CURSOR] = String(cursor)
   if (body === undefined) {
@@ -86,6 +90,7 @@ export function renderLongPoll(result: LongPollResult, asked: Asked): Rendered {
   const now = asked.read.offset.kind === 'now'
   const kind = now || asked.read.cursor === undefined ? 'long_poll_unkeyed' : 'long_poll'
   headers['content-type'] = stream.contentType
+  if (traceparent !== undefined) headers[STREAM_TRACEPARENT] = traceparent
   Object.assign(headers, cacheHeaders(kind, remainingOf(stream, asked.now), asked.audience))
   const tag = rangeTag(stream, from, next, closed)
   const answer = { cache: kind, headers, tag: now ? undefined : tag } as const

@@ -10,6 +10,7 @@ import { nextCursor } from '../protocol/cursor.ts'
 import { joinMessages } from '../protocol/json.ts'
 import { encodeControl, encodeData } from '../protocol/sse.ts'
 import type { Representation } from '../protocol/sse.ts'
+import { latestTraceparent } from '../streams/codec.ts'
 import type { DataRecord } from '../streams/codec.ts'
 import { offsetOf } from '../streams/lineage.ts'
 import type { OwnPart } from '../streams/lineage.ts'
@@ -27,7 +28,12 @@ export type Progress = {
 export type Frame = { readonly chunk: Chunk; readonly cursor: number }
 
 /** `data` is a part of an event once there is one. */
-type Encoded = { data?: Buffer; body?: Buffer; readonly events: Map<string, Frame> }
+type Encoded = {
+  data?: Buffer
+  body?: Buffer
+  readonly events: Map<string, Frame>
+  readonly traceparent: string | undefined
+}
 
 /** The frame that was asked for last, with what it was asked by: most readers ask for the same. */
 type Latest = { readonly records: readonly DataRecord[]; readonly progress: Progress; frame: Frame }
@@ -67,7 +73,7 @@ export class Frames {
     const position = { seqNum: progress.end, idleMs: 0 }
     const cursor = nextCursor({ ...position, clientCursor })
     if (cursor !== nextCursor(position)) {
-      return { chunk: toChunk(this.#data(batch), this.#control(progress, cursor)), cursor }
+      return { chunk: toChunk(this.#data(batch), this.#control(progress, cursor, batch)), cursor }
     }
     const frame = this.#shared(batch, progress, cursor)
     this.#latest = { records: batch.records, progress, frame }
@@ -81,7 +87,7 @@ export class Frames {
     const known = entry.events.get(key)
     if (known !== undefined) return known
     const data = entry.data ?? this.#encode(batch)
-    const chunk = toChunk(data, this.#control(progress, cursor))
+    const chunk = toChunk(data, this.#control(progress, cursor, batch))
     const frame = { chunk, cursor }
     entry.events.set(key, frame)
     entry.data = chunk.plain.subarray(0, data.length)
@@ -128,8 +134,15 @@ export class Frames {
     }
   }
 
-  #control({ end, upToDate, closed }: Progress, cursor: number): Buffer {
-    return encodeControl({ nextOffset: offsetOf(this.#stream, end), cursor, upToDate, closed })
+  /** What the latest of these records was appended in, as `streams/codec.ts` has it. */
+  traceparent(records: readonly DataRecord[]): string | undefined {
+    return this.#entry(records).traceparent
+  }
+
+  #control({ end, upToDate, closed }: Progress, cursor: number, batch?: Batch): Buffer {
+    const traceparent = batch && this.traceparent(batch.records)
+    const nextOffset = offsetOf(this.#stream, end)
+    return encodeControl({ nextOffset, cursor, upToDate, closed, traceparent })
   }
 
   #data(batch: Batch): Buffer {
@@ -148,7 +161,7 @@ export class Frames {
   #entry(records: readonly DataRecord[]): Encoded {
     let entry = this.#encoded.get(records)
     if (entry === undefined) {
-      entry = { events: new Map() }
+      entry = { events: new Map(), traceparent: latestTraceparent(records) }
       this.#encoded.set(records, entry)
     }
     return entry

@@ -24,6 +24,9 @@ export const STREAM_PUBLIC = 'Stream-Public'
 /** Not in PROTOCOL: with it in its URL (`rk`) a read of a private stream may be cached for all. */
 export const STREAM_READER_KEY = 'Stream-Reader-Key'
 
+/** Not in PROTOCOL: the `traceparent` of the latest append whose data a response has. */
+export const STREAM_TRACEPARENT = 'Stream-Traceparent'
+
 export const STREAM_FORKED_FROM = 'Stream-Forked-From'
 export const STREAM_FORK_OFFSET = 'Stream-Fork-Offset'
 export const STREAM_FORK_SUB_OFFSET = 'Stream-Fork-Sub-Offset'

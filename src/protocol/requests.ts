@@ -27,6 +27,8 @@ export type CreateRequest = {
   /** Anybody may read it. */
   readonly isPublic: boolean
   readonly fork: ForkRequest | undefined
+  /** The step of a trace that its data is kept with. */
+  readonly traceparent?: string | undefined
 }
 
 /**
@@ -51,6 +53,8 @@ export type AppendRequest = {
   readonly close: boolean
   readonly producer: ProducerClaim | undefined
   readonly streamSeq: string | undefined
+  /** The step of a trace that its data is kept with; what an append does never depends on it. */
+  readonly traceparent?: string | undefined
 }
 
 /**

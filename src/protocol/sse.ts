@@ -18,6 +18,8 @@ export type Control = {
   readonly cursor?: number | undefined
   readonly upToDate: boolean
   readonly closed: boolean
+  /** Not in PROTOCOL: that of the latest append whose data was in the event before. */
+  readonly traceparent?: string | undefined
 }
 
 const CR = 0x0d
@@ -52,12 +54,14 @@ export function encodeData(
 }
 
 /** Writes a control event. A closed stream at its end is up to date by definition. */
-export function encodeControl({ nextOffset, cursor, upToDate, closed }: Control): Buffer {
+export function encodeControl(progress: Control): Buffer {
+  const { nextOffset, cursor, upToDate, closed, traceparent } = progress
   const control = {
     streamNextOffset: nextOffset,
     streamCursor: closed || cursor === undefined ? undefined : String(cursor),
     upToDate: upToDate || closed ? true : undefined,
     streamClosed: closed ? true : undefined,
+    streamTraceparent: traceparent,
   }
   return Buffer.from(`id: ${nextOffset}\nevent: control\ndata:${JSON.stringify(control)}\n\n`)
 }

@@ -60,11 +60,11 @@ export function appendCommand(
   request: AppendRequest,
   maxMessages = Infinity,
 ): Command<Incarnation, AppendAnswer> {
-  const { body, close, producer, streamSeq } = request
+  const { body, close, producer, streamSeq, traceparent } = request
   // A body is only written when its content type is the stream's.
   const contentType = request.contentType ?? DEFAULT_CONTENT_TYPE
   const messages = messagesOf(body, contentType, maxMessages)
-  const end = { mark: { producer, streamSeq }, close }
+  const end = { mark: { producer, streamSeq }, close, traceparent }
   const content = { end, messages, contentType }
   return (state, now) => {
     const stream = existing(state, now)

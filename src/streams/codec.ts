@@ -11,6 +11,7 @@ import type { AppendRecord, LogRecord, RecordHeader, SeqNum } from '../log/log.t
 import { isJson } from '../protocol/content-type.ts'
 import { asJsonMessage } from '../protocol/json.ts'
 import type { ProducerClaim } from '../protocol/producer.ts'
+import { formatTraceparent, parseTraceparent } from '../protocol/traceparent.ts'
 import {
   decodeCreation,
   decodeDeletion,
@@ -28,6 +29,7 @@ import type { Creation, Snapshot } from './bodies.ts'
 const PRODUCER_HEADER = 'producer'
 const STREAM_SEQ_HEADER = 'stream-seq'
 const PIECE_HEADER = 'piece'
+const TRACEPARENT_HEADER = 'traceparent'
 
 /** What an accepted write leaves in the stream's state besides its bytes. */
 export type WriterMark = {
@@ -77,6 +79,8 @@ export type DataRecord = {
   readonly goesOn?: true
   /** Where it begins, if it was joined from several. */
   readonly begin?: SeqNum
+  /** The step of a trace that has appended it; of several messages only the last one has it. */
+  readonly traceparent?: string
 }
 
 /** The largest append there may be, 64 MiB, has some five hundred. */
@@ -131,14 +135,34 @@ export function decodeRecord(record: LogRecord): Entry {
 
 /** The record as a reader of the stream gets it; foreign ones can't break a JSON array. */
 export function toDataRecord(
-  { seqNum, timestamp }: LogRecord,
+  record: LogRecord,
   entry: Entry & { kind: 'data' | 'part' },
   contentType: string,
 ): DataRecord {
+  const { seqNum, timestamp } = record
   const { body, kind } = entry
   if (kind === 'part') return { seqNum, timestamp, body, goesOn: true }
   const isWild = entry.foreign && isJson(contentType)
-  return { seqNum, timestamp, body: isWild ? asJsonMessage(body) : body }
+  const shown = { seqNum, timestamp, body: isWild ? asJsonMessage(body) : body }
+  const traceparent = record.kind === 'data' ? decodeTraceparent(record.headers) : undefined
+  return traceparent === undefined ? shown : { ...shown, traceparent }
+}
+
+/** Says in which step of a trace a record was appended. Of that no state depends on anything. */
+export function withTraceparent(record: AppendRecord, traceparent: string): AppendRecord {
+  if (record.kind !== 'data') return record
+  return { ...record, headers: [...record.headers, [TRACEPARENT_HEADER, traceparent]] }
+}
+
+/** An S2 client may write whatever it likes, and readers are told of it in a header. */
+function decodeTraceparent(headers: readonly RecordHeader[]): string | undefined {
+  const context = parseTraceparent(headerValue(headers, TRACEPARENT_HEADER))
+  return context && formatTraceparent(context)
+}
+
+/** The latest step of a trace in which any of these was appended. */
+export function latestTraceparent(records: readonly DataRecord[]): string | undefined {
+  return records.findLast(({ traceparent }) => traceparent !== undefined)?.traceparent
 }
 
 /** Writes one data record; `closes` makes it the stream's last. */

@@ -11,7 +11,7 @@ import { sameExpiry } from '../protocol/expiry.ts'
 import type { ForkOrigin, StreamConfig } from './bodies.ts'
 import { encodeClosed, encodeCreated, encodeData, encodeDeleted, encodeRetired } from './codec.ts'
 import { absence, existing, retained } from './existence.ts'
-import { messagesOf } from './messages.ts'
+import { messagesOf, traced } from './messages.ts'
 import type { Messages } from './messages.ts'
 import type { Incarnation, StreamState } from './state.ts'
 
@@ -23,6 +23,7 @@ export type NewStream = {
   readonly body: Uint8Array
   readonly close: boolean
   readonly fork?: NewFork | undefined
+  readonly traceparent?: string | undefined
 }
 
 /** What a fork begins with, resolved against its source. */
@@ -135,7 +136,7 @@ function sameOrigin(
 }
 
 function create(
-  { id, config, close, fork }: NewStream,
+  { id, config, close, fork, traceparent }: NewStream,
   messages: readonly Uint8Array[],
   state: StreamState,
 ): Decision<CreateAnswer> {
@@ -162,7 +163,7 @@ function create(
   }
   return {
     kind: 'write',
-    records,
+    records: messages.length === 0 ? records : traced(records, traceparent),
     answer: {
       kind: 'created',
       incarnation: id,

@@ -92,7 +92,7 @@ export class Forks {
     confirm: ConfirmSource | undefined,
   ): Promise<CreateAnswer | Moved> {
     const { clock, open, maxProducers } = this.#options
-    const { body, close, expiry, isPublic, fork: point = TAIL } = request
+    const { body, close, expiry, isPublic, traceparent, fork: point = TAIL } = request
     const target = await open(name).refresh()
     const asked = { source, ...spelling(point) }
     const found = existing(target, clock.now())
@@ -109,7 +109,7 @@ export class Forks {
     if (excess !== undefined) throw tooScattered(excess)
     const origin = { ...asked, inheritsExpiry, lineage }
     const fork = { origin, prefix, expectedSeq: target.nextSeq }
-    return this.#createWith(fork, name, from, { config, body, close })
+    return this.#createWith(fork, name, from, { config, body, close, traceparent })
   }
 
   async #createWith(

@@ -5,7 +5,7 @@ import { LOG_LIMITS } from '../log/log.ts'
 import type { AppendRecord } from '../log/log.ts'
 import { isJson } from '../protocol/content-type.ts'
 import { countMessages, messagesIn, splitMessages } from '../protocol/json.ts'
-import { encodeData, encodeEnd, encodePart } from './codec.ts'
+import { encodeData, encodeEnd, encodePart, withTraceparent } from './codec.ts'
 import type { WriterMark } from './codec.ts'
 import { cutBytes, cutMessage } from './pieces.ts'
 
@@ -38,13 +38,17 @@ export function messagesOf(
 }
 
 /** What the last record of a request says besides its data. */
-export type RequestEnd = { readonly mark: WriterMark; readonly close: boolean }
+export type RequestEnd = {
+  readonly mark: WriterMark
+  readonly close: boolean
+  readonly traceparent?: string | undefined
+}
 
 /** One record for each message; undefined when they do not fit in one batch. */
 export function toBatchRecords(
   messages: Messages,
   context: RecordContext,
-  { mark, close }: RequestEnd,
+  { mark, close, traceparent }: RequestEnd,
 ): readonly AppendRecord[] | undefined {
   const { maxBatchRecords, maxBatchBytes } = LOG_LIMITS
   if (messages.length > maxBatchRecords) return undefined
@@ -57,14 +61,28 @@ export function toBatchRecords(
     const isLast = records.length === messages.length - 1
     records.push(isLast ? encodeData(message, context, mark, close) : encodeData(message, context))
   }
-  return fitsInBatch(records) ? records : undefined
+  return fitsInBatch(records) ? traced(records, traceparent) : undefined
+}
+
+/**
+ * The records of a batch, the last of which says in which step of a trace they are appended; if
+ * there is room for that: what an append comes to must not depend on it.
+ */
+export function traced(
+  records: readonly AppendRecord[],
+  traceparent: string | undefined,
+): readonly AppendRecord[] {
+  const last = records.at(-1)
+  if (traceparent === undefined || last === undefined) return records
+  const saying = [...records.slice(0, -1), withTraceparent(last, traceparent)]
+  return fitsInBatch(saying) ? saying : records
 }
 
 /** The records of a group: parts, and the one that ends the request. */
 export function* groupRecordsOf(
   messages: Messages,
   contentType: string,
-  { mark, close }: RequestEnd,
+  { mark, close, traceparent }: RequestEnd,
 ): Generator<AppendRecord, void, void> {
   const cut = isJson(contentType) ? cutMessage : cutPlain
   let last: CutPiece | undefined
@@ -74,7 +92,9 @@ export function* groupRecordsOf(
       last = piece
     }
   }
-  if (last !== undefined) yield encodeEnd(last.body, last.piece, mark, close)
+  if (last === undefined) return
+  const end = encodeEnd(last.body, last.piece, mark, close)
+  yield traceparent === undefined ? end : withTraceparent(end, traceparent)
 }
 
 type CutPiece = ReturnType<typeof cutMessage>[number]

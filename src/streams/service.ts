@@ -121,13 +121,14 @@ export class StreamService {
 
   async #createPlain(
     name: string,
-    { body, close, contentType = DEFAULT_CONTENT_TYPE, expiry, isPublic }: CreateRequest,
+    { contentType = DEFAULT_CONTENT_TYPE, expiry, isPublic, ...request }: CreateRequest,
   ): Promise<CreateAnswer> {
+    const { body, close, traceparent } = request
     const id = randomBytes(12).toString('base64url')
     const { maxProducers } = this.#options
     const config = { contentType, expiry, maxProducers, isPublic }
     const answer = await this.#open(name).execute(
-      createCommand({ id, config, body, close }),
+      createCommand({ id, config, body, close, traceparent }),
       body.length,
     )
     invariant(answer.kind !== 'moved', 'only a fork waits for the log not to move')

@@ -26,6 +26,8 @@ export type RoutesOptions = {
   readonly readiness: Readiness
   /** Who may create streams. */
   readonly creation: Scope
+  /** Whether data is kept with the trace that it was appended in. */
+  readonly tracesRecords: boolean
   /** Where clients reach the gateway, when that can't be taken from their requests. */
   readonly publicUrl: string | undefined
   /** Who has tokens can have tickets. */

@@ -12,6 +12,7 @@ import {
   STREAM_READER_KEY,
 } from '../../protocol/headers.ts'
 import { formatOffset } from '../../protocol/offset.ts'
+import { traceparentOf } from '../../protocol/traceparent.ts'
 import type { AppendAnswer } from '../../streams/append.ts'
 import type { StreamNames } from '../../protocol/names.ts'
 import type { StreamService } from '../../streams/service.ts'
@@ -25,14 +26,19 @@ type Options = {
   readonly gate: Gate
   /** Who may create streams. */
   readonly creation: Scope
+  /** Whether what is appended is kept with the step of a trace that it was appended in. */
+  readonly tracesRecords: boolean
 }
 
 export const writeRoutes: FastifyPluginCallback<Options> = (app, options, done) => {
-  const { streams, names, gate, creation } = options
+  const { streams, names, gate, creation, tracesRecords } = options
+  const traceOf = (request: FastifyRequest): { readonly traceparent: string | undefined } => ({
+    traceparent: tracesRecords ? traceparentOf(request.headers) : undefined,
+  })
 
   app.put(STREAM_ROUTE, { config: { access: creation } }, async (request, reply) => {
     const name = streamNameOf(request, names)
-    const create = parseCreate(request.headers, bodyOf(request))
+    const create = { ...parseCreate(request.headers, bodyOf(request)), ...traceOf(request) }
     const source = create.fork && sourceNameOf(create.fork.sourcePath, names)
     const toSource = source === undefined ? undefined : gate.admitToRead(accessOf(request), source)
     const readable = await toSource
@@ -51,7 +57,7 @@ export const writeRoutes: FastifyPluginCallback<Options> = (app, options, done) 
 
   app.post(STREAM_ROUTE, { config: { access: 'write' } }, async (request, reply) => {
     const name = streamNameOf(request, names)
-    const append = parseAppend(request.headers, bodyOf(request))
+    const append = { ...parseAppend(request.headers, bodyOf(request)), ...traceOf(request) }
     const answer = await streams.append(name, append)
     // PROTOCOL §5.2.1: only new data of an idempotent producer is told apart from a duplicate.
     const stored = answer.kind === 'appended' && append.body.length > 0

@@ -34,7 +34,7 @@ const OTHERS = [
   'Producer-Received-Seq',
   'Stream-SSE-Data-Encoding',
 ]
-const OWN = ['Stream-Public', 'Stream-Reader-Key', 'Stream-Earliest-Offset']
+const OWN = ['Stream-Public', 'Stream-Reader-Key', 'Stream-Earliest-Offset', 'Stream-Traceparent']
 
 describe('pages', () => {
   test.each([...NAMES, ...REGISTERED, ...OTHERS, ...OWN])('may send and read %s', (name) => {
@@ -42,12 +42,18 @@ describe('pages', () => {
     expect(EXPOSED_HEADERS).toContain(name)
   })
 
-  test.each(['Authorization', 'Cache-Control', 'Content-Type', 'If-None-Match', 'Last-Event-ID'])(
-    'may send %s',
-    (name) => {
-      expect(ALLOWED_HEADERS).toContain(name)
-    },
-  )
+  test.each([
+    'Authorization',
+    'Cache-Control',
+    'Content-Type',
+    'If-None-Match',
+    'Last-Event-ID',
+    'Traceparent',
+    'Tracestate',
+    'Baggage',
+  ])('may send %s', (name) => {
+    expect(ALLOWED_HEADERS).toContain(name)
+  })
 
   test.each([
     'ETag',

@@ -63,6 +63,33 @@ describe('renderMetadata (PROTOCOL §5.5)', () => {
   })
 })
 
+describe('data of a trace', () => {
+  const TRACEPARENT = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
+  const record = { seqNum: 2, timestamp: NOW, body: bytes('x'), traceparent: TRACEPARENT }
+
+  test('is read with what names it, and so is what a cache has of it', () => {
+    const { headers, body } = renderChunk(chunk({ records: [record] }), asked('shared'))
+    expect(headers['Stream-Traceparent']).toBe(TRACEPARENT)
+    expect(String(body)).toBe('x')
+    const again = renderChunk(chunk({ records: [record] }), asked('shared', {}, headers['etag']))
+    expect([again.status, again.headers]).toEqual([304, headers])
+  })
+
+  test('is polled for with what names it', () => {
+    const { headers } = renderLongPoll(poll({ traceparent: TRACEPARENT }), asked('shared', LIVE))
+    expect(headers['Stream-Traceparent']).toBe(TRACEPARENT)
+  })
+
+  test('is in no other answer', () => {
+    const others = [
+      renderChunk(chunk(), asked('shared')),
+      renderLongPoll(poll(), asked('shared', LIVE)),
+      renderLongPoll(poll({ body: undefined }), asked('shared', LIVE)),
+    ]
+    for (const { headers } of others) expect(headers).not.toHaveProperty('Stream-Traceparent')
+  })
+})
+
 describe('renderChunk', () => {
   const stale = 'public, max-age=60, stale-while-revalidate=300'
   const ends = { view: view({ expiry: MINUTE }) }

@@ -24,6 +24,39 @@ function counted() {
   return { batch: { records: [record], end: 6 }, looks: () => looks }
 }
 
+const TRACEPARENT = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
+
+describe('data of a trace', () => {
+  const [first, last] = records
+  const traced = { records: [{ ...first!, traceparent: TRACEPARENT }, last!], end: 6 }
+  const frames = new Frames({ ...STREAM, contentType: 'application/json' })
+
+  test('is followed by what says so, and is the same for all readers', () => {
+    const { chunk } = frames.event(traced, progress)
+    expect(chunk.plain.toString()).toBe(
+      `id: ${OFFSET}\nevent: data\ndata:["a","b"]\n\n` +
+        `id: ${OFFSET}\nevent: control\ndata:{"streamNextOffset":"${OFFSET}",` +
+        `"streamCursor":"${CURSOR}","upToDate":true,"streamTraceparent":"${TRACEPARENT}"}\n\n`,
+    )
+    expect(frames.event(traced, progress).chunk).toBe(chunk)
+  })
+
+  test('says so to a reader with a cursor of its own, too', () => {
+    const own = frames.event(traced, progress, CURSOR + 100).chunk.plain.toString()
+    expect(own).toContain(`"streamTraceparent":"${TRACEPARENT}"`)
+  })
+
+  test('is as it always was in the body of an answer', () => {
+    expect(frames.body(traced.records).toString()).toBe('["a","b"]')
+    expect(frames.traceparent(traced.records)).toBe(TRACEPARENT)
+    expect(frames.traceparent(records)).toBeUndefined()
+  })
+
+  test('is not what a control event alone is about', () => {
+    expect(frames.status(progress, 0, undefined).chunk.plain.toString()).not.toContain('Trace')
+  })
+})
+
 describe('event (PROTOCOL §5.8)', () => {
   test.each([
     ['application/json', `data:["a","b"]`],
