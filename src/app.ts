@@ -32,6 +32,7 @@ import type { LimitsPluginOptions } from './http/plugins/limits.ts'
 import { registerObserver } from './http/plugins/observe.ts'
 import { LiveLines, registerRequestLog } from './http/plugins/request-log.ts'
 import { registerTargets } from './http/plugins/targets.ts'
+import { registerTracing } from './http/plugins/tracing.ts'
 import { Readiness } from './http/readiness.ts'
 import { registerRoutes } from './http/routes/all.ts'
 import { createServer } from './http/server.ts'
@@ -52,6 +53,9 @@ import { streamsOf } from './subscriptions/streams.ts'
 import type { Streams } from './subscriptions/streams.ts'
 import { Subscriptions } from './subscriptions/subscriptions.ts'
 import { WebhookSender } from './subscriptions/webhook-sender.ts'
+import { tellDeliveries } from './tracing/deliveries.ts'
+import { traced } from './tracing/traced-log.ts'
+import type { Tracing } from './tracing/tracing.ts'
 
 export type Dependencies = {
   readonly log: DurableLog
@@ -61,6 +65,8 @@ export type Dependencies = {
   readonly observer?: GatewayObserver
   /** As the configuration says when left out. */
   readonly metrics?: Metrics
+  /** Nobody when left out. */
+  readonly tracing?: Tracing | undefined
 }
 
 /** Hears what the gateway does, beside its metrics. Must be quick, and must not throw. */
@@ -88,17 +94,18 @@ export type Gateway = {
 
 /** Builds the gateway over a log, which it neither opens nor closes. */
 export async function buildGateway(config: Config, dependencies: Dependencies): Promise<Gateway> {
-  const { clock = systemClock, observer } = dependencies
+  const { clock = systemClock, observer, tracing } = dependencies
   const metrics = dependencies.metrics ?? openMetrics(config, clock)
   const { observers } = metrics
   const { http } = observers
-  const log = observed(dependencies.log, observer?.log, observers.log)
+  const seen = observed(dependencies.log, observer?.log, observers.log)
+  const log = tracing ? traced(seen, tracing) : seen
   const cors = new Cors(config.cors)
   const budget = new ByteBudget(config.MAX_BUFFERED_APPEND_BYTES)
   const app = createServer({ ...serverOptions(config), clock, cors, budget, observer: http })
   const names = namesOf(config)
   const gatewayId = randomBytes(9).toString('base64url')
-  const parts = { log, clock, names, gatewayId, observers }
+  const parts = { log, clock, names, gatewayId, observers, tracing }
   const subscriptions =
     config.SUBSCRIPTIONS === 'on'
       ? createSubscriptions(config, parts, { app, streams: streamsOf(() => streams) })
@@ -111,6 +118,7 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
   const gate = createGate(config, authenticator, { streams, hubs, clock })
   authenticator?.onKeyWithdrawn((keyId) => live.leases.withdraw(keyId))
   const drain = new Drain()
+  if (tracing !== undefined) registerTracing(app, tracing)
   registerRequestLog(app)
   if (http !== undefined) registerObserver(app, http)
   registerBrowser(app, cors)
@@ -129,8 +137,8 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
   subscriptions?.start()
   const { MAX_URL_BYTES: maxUrlBytes } = config
   const { limits, clientAddressOf } = limiting
-  const counting = { limits, clientAddressOf, maxUrlBytes }
-  const onLane = { names, live, gate, clock, drain, admission, cors, ...counting, observer: http }
+  const counting = { limits, clientAddressOf, maxUrlBytes, observer: http, tracing }
+  const onLane = { names, live, gate, clock, drain, admission, cors, ...counting }
   const lane = config.FAST_LANE === 'on' ? openFastLane(app, onLane) : undefined
   // After the lane, which has a connection come twice when it gives it to Node.
   admission.watch(app.server)
@@ -157,6 +165,7 @@ type Parts = {
   readonly names: StreamNames
   readonly gatewayId: string
   readonly observers: Observers
+  readonly tracing: Tracing | undefined
 }
 
 function namesOf({ TENANCY, S2_BASIN_PREFIX }: Config): StreamNames {
@@ -216,6 +225,7 @@ function createStreams(
     maxProducers: config.MAX_PRODUCERS,
     watch,
     observer: parts.observers.appends,
+    scopes: parts.tracing,
     onBackgroundError: logBackgroundErrors(app),
   })
 }
@@ -237,7 +247,7 @@ function createSubscriptions(
     commandTimeoutMs: config.APPEND_TIMEOUT_MS,
     takeoverMs: config.SUBSCRIPTION_TAKEOVER_MS,
     maxStreams: config.MAX_SUBSCRIPTION_STREAMS,
-    sender: new WebhookSender(webhook),
+    sender: new WebhookSender({ ...webhook, tracing: parts.tracing }),
     webhook,
     observer: parts.observers.subscriptions,
     onBackgroundError: logBackgroundErrors(app),
@@ -253,13 +263,13 @@ function logBackgroundErrors({ log }: FastifyInstance): (task: string, error: un
 
 function createHubs(
   config: Config,
-  parts: Pick<Parts, 'log' | 'clock' | 'observers'> & {
+  parts: Pick<Parts, 'log' | 'clock' | 'observers' | 'tracing'> & {
     readonly observer: GatewayObserver | undefined
   },
   app: FastifyInstance,
   streams: StreamService,
 ): HubRegistry {
-  const { log, clock, observers, observer } = parts
+  const { log, clock, observers, observer, tracing } = parts
   return new HubRegistry({
     log,
     clock,
@@ -271,6 +281,7 @@ function createHubs(
     onRecords: (stream, records) => streams.absorb(stream, records),
     onRenew: (stream) => streams.renew(stream),
     onEncoded: (records, bytes) => streams.weigh(records, bytes),
+    onDelivery: tracing && tellDeliveries(tracing),
     onSubscriberError: (stream, err) => app.log.error({ stream, err }, 'subscriber failed'),
     onTransition: (stream, transition) => {
       observer?.onHubTransition?.(transition)

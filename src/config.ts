@@ -9,6 +9,7 @@ import type { AuthConfig } from './config-auth.ts'
 import { corsVariables, impossibleCors, originPolicy } from './config-cors.ts'
 import { proxies, quotas } from './config-limits.ts'
 import { impossibleMetrics, metricsVariables } from './config-metrics.ts'
+import { isTracingOn, tracingProblems } from './config-tracing.ts'
 import {
   KIB,
   LOOPBACK,
@@ -179,6 +180,8 @@ export type Config = Readonly<Variables> & {
   readonly cors: OriginPolicy
   /** Undefined: everybody may do everything. */
   readonly auth: AuthConfig | undefined
+  /** Whether traces are sent; where to, and which, OpenTelemetry's SDK reads by itself. */
+  readonly tracing: boolean
 }
 
 /** The configuration is wrong or missing something. `message` names every problem, one a line. */
@@ -197,17 +200,23 @@ const LOCAL_BASIN = 'durable-streams'
  * @throws ConfigError with all problems at once
  */
 export function loadConfig(environment: Readonly<Record<string, string | undefined>>): Config {
-  const given: Given = Object.fromEntries(
+  const set: typeof environment = Object.fromEntries(
     Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''),
   )
+  const given: Given = set
   const parsed = variables.safeParse(given)
   // The values are left out: one of them may be a secret.
   const malformed = parsed.error?.issues.map(({ path, message }) => `${path.join('.')} ${message}`)
-  const problems = [...(malformed ?? []), ...missing(given), ...impossible(parsed.data)]
+  const problems = [
+    ...(malformed ?? []),
+    ...missing(given),
+    ...impossible(parsed.data),
+    ...tracingProblems(set),
+  ]
   if (!parsed.success || problems.length > 0) throw new ConfigError(problems)
   const { data } = parsed
   const groups = { log: logConfig(data), cors: originPolicy(data), auth: authConfig(data) }
-  return Object.freeze({ ...data, ...groups })
+  return Object.freeze({ ...data, ...groups, tracing: isTracingOn(set) })
 }
 
 /** The names, for the test that compares them with the README. */

@@ -15,6 +15,7 @@ import { openS2ProjectLog } from './log/s2-projects.ts'
 import type { Observers } from './metrics/metrics.ts'
 import { openMetrics } from './metrics/open.ts'
 import { ProjectRule } from './protocol/project.ts'
+import type { StartedTracing } from './tracing/tracing.ts'
 
 const EXIT_FAILURE = 1
 /** The usual exit code for a wrong use of a command. */
@@ -79,15 +80,26 @@ function onSignal(leave: (signal: string) => Promise<void>): void {
 async function start(): Promise<void> {
   const config = loadConfig(process.env)
   // A signal may come while the log is still being opened.
-  const started: { log?: DurableLog; gateway?: Gateway } = {}
+  const started: { log?: DurableLog; gateway?: Gateway; tracing?: StartedTracing } = {}
   onSignal(async (signal) => {
     started.gateway?.app.log.info({ signal }, 'shutting down')
     await started.gateway?.shutdown()
     await started.log?.close()
+    await started.tracing?.stop()
   })
   const metrics = openMetrics(config, systemClock)
+  if (config.tracing) {
+    // Nothing of it is loaded otherwise.
+    const { startTracing } = await import('./tracing/opentelemetry.ts')
+    started.tracing = startTracing((level, cause) => {
+      const log = started.gateway?.app.log
+      if (log !== undefined) log[level]({ cause }, 'tracing')
+      else if (level === 'warn') process.stderr.write(`tracing: ${cause}\n`)
+    })
+  }
   const log = (started.log = await openLog(config, metrics.observers))
-  const gateway = (started.gateway = await buildGateway(config, { log, metrics }))
+  const tracing = started.tracing?.tracing
+  const gateway = (started.gateway = await buildGateway(config, { log, metrics, tracing }))
   const { HOST: host, PORT: port, LISTEN_BACKLOG: backlog } = config
   const url = await gateway.app.listen({ host, port, backlog })
   process.stdout.write(greeting(url, log, config.auth !== undefined))

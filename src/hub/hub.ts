@@ -8,6 +8,7 @@ import { sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import { BeyondTailError, LOG_LIMITS, LogStreamMissingError } from '../log/log.ts'
 import type { DurableLog, LogRecord, SeqNum } from '../log/log.ts'
+import type { DataRecord } from '../streams/codec.ts'
 import type { Sight } from '../streams/visible.ts'
 import { digest } from './digest.ts'
 import { Follower } from './follower.ts'
@@ -37,11 +38,20 @@ export type HubOptions = {
   readonly onRenew: (stream: string) => void
   /** Bytes were encoded of records that the ring does not have, and are kept as long as they are. */
   readonly onEncoded?: OnEncoded
+  /** A batch goes out to all readers; what it returns is called when it has. */
+  readonly onDelivery?: ((delivery: HubDelivery) => (() => void) | undefined) | undefined
   readonly onTransition: (stream: string, transition: HubTransition) => void
   /** A reader threw: it is out, the others and the hub go on. */
   readonly onSubscriberError?: (stream: string, error: unknown) => void
   readonly onReleased: (hub: Hub) => void
   readonly observer?: HubObserver | undefined
+}
+
+/** Data that the readers of a hub are woken for. */
+export type HubDelivery = {
+  readonly stream: string
+  readonly records: readonly DataRecord[]
+  readonly readers: number
 }
 
 /** A change of phase, and the failure that caused it, if one did. */
@@ -60,6 +70,8 @@ export type Next =
 
 /** A reader's place: its hub, and the position after the last record it has. */
 export type Place = { readonly hub: Hub; readonly position: SeqNum }
+
+type Published = { readonly data: readonly DataRecord[]; readonly isNews: boolean }
 
 /** What one poll gets at most, as one chunk of history would hold. */
 const CHUNK: RingLimits = {
@@ -293,13 +305,16 @@ export class Hub {
     const fresh = records.filter(({ seqNum }) => seqNum >= this.#nextSeq)
     const first = fresh[0]
     const last = fresh.at(-1)
+    let data: readonly DataRecord[] = []
     if (first !== undefined && last !== undefined) {
       if (first.seqNum !== this.#nextSeq) return this.#handle({ type: 'stop', reason: 'gap' })
       this.#nextSeq = last.seqNum + 1
       this.#options.onRecords(this.stream.name, fresh)
-      if (this.#publish(fresh, generation)) hasNews = true
+      const published = this.#publish(fresh, generation)
+      hasNews ||= published.isNews
+      data = published.data
     }
-    if (hasNews) this.#wakeAll()
+    if (hasNews) this.#deliver(data)
   }
 
   #caughtUp(tail: SeqNum, generation: number): void {
@@ -310,8 +325,8 @@ export class Hub {
     if (this.#setHasAll(true)) this.#wakeAll()
   }
 
-  /** Whether readers have something to hear of. */
-  #publish(records: readonly LogRecord[], generation: number): boolean {
+  /** What readers are to get, and whether they have something to hear of. */
+  #publish(records: readonly LogRecord[], generation: number): Published {
     const { sight, jump, data, ended } = digest(records, this.stream.contentType, this.#sight)
     const last = data.at(-1)
     this.#nexts.clear()
@@ -325,7 +340,16 @@ export class Hub {
     if (this.#news !== undefined) this.#ring.push(this.#news)
     if (ended === 'deleted') this.#handle({ type: 'stop', reason: 'stream_deleted' })
     if (ended === 'eof') this.#handle({ type: 'eof', generation })
-    return jump !== undefined || last !== undefined || ended === 'eof'
+    return { data, isNews: jump !== undefined || last !== undefined || ended === 'eof' }
+  }
+
+  #deliver(records: readonly DataRecord[]): void {
+    const { size: readers } = this.#subscribers
+    const isNeeded = records.length > 0 && readers > 0
+    const delivery = { stream: this.stream.name, records, readers }
+    const delivered = isNeeded ? this.#options.onDelivery?.(delivery) : undefined
+    this.#wakeAll()
+    delivered?.()
   }
 
   #wakeAll(): void {

@@ -1,6 +1,7 @@
 /** The commands that wait for their log, each with a bound on how long it may wait. */
 import type { Clock } from '../clock.ts'
 import { AppendOutcomeUnknownError, LogUnavailableError } from '../errors.ts'
+import type { Span } from '../tracing/tracing.ts'
 import type { Command, Decision } from './command.ts'
 
 /** A command and the promise of its answer, which is kept exactly once. */
@@ -10,6 +11,8 @@ export interface QueuedCommand<Life> {
   readonly bytes: number
   /** `writing` while a batch with its records may be on its way to the log. */
   readonly phase: 'waiting' | 'writing' | 'answered'
+  /** What it is a part of, if anybody wants to know. */
+  readonly scope: Span | undefined
   settle(decision: Decision<unknown>): void
   fail(error: unknown): void
 }
@@ -76,7 +79,7 @@ export class CommandQueue<Life> {
     }
   }
 
-  push<Answer>(command: Command<Life, Answer>, bytes = 0): Promise<Answer> {
+  push<Answer>(command: Command<Life, Answer>, bytes = 0, scope?: Span): Promise<Answer> {
     return new Promise<Answer>((resolve, reject) => {
       const fail = (error: unknown): void => {
         this.#remove(item)
@@ -86,6 +89,7 @@ export class CommandQueue<Life> {
         command,
         bytes,
         phase: 'waiting',
+        scope,
         deadline: this.#clock.now() + this.#timeoutMs,
         settle: (decision) => {
           if (decision.kind === 'refuse') return fail(decision.error)

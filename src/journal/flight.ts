@@ -6,6 +6,7 @@
 import { breathe } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import type { AppendAck, AppendConflict, DurableLog } from '../log/log.ts'
+import type { Scopes } from '../tracing/tracing.ts'
 import type { QueuedCommand } from './command-queue.ts'
 import type { Decision } from './command.ts'
 import type { MarkedBatch } from './draft.ts'
@@ -37,6 +38,8 @@ export type FlightOptions<Life> = {
   readonly log: DurableLog
   readonly stream: string
   readonly clock: Clock
+  /** As a journal has it. */
+  readonly scopes?: Scopes | undefined
   /** The first of those in flight is durable; it took so many ms by itself. Never rejects. */
   readonly onApplied: (load: Load<Life>, timestamp: number | undefined, ms: number) => Promise<void>
   /** The first is not in the log, and so neither are the others. Never rejects. */
@@ -146,7 +149,9 @@ export class Flight<Life> {
       const { batch } = slot.load
       const isAlone = this.#slots.length === 1 && !more
       this.#isAlone = isAlone
-      const attempt = isAlone ? this.#sender.sendAlone(batch) : this.#sender.sendInSession(batch)
+      const attempt = this.#within(slot.load, () =>
+        isAlone ? this.#sender.sendAlone(batch) : this.#sender.sendInSession(batch),
+      )
       // It is awaited when its turn comes, which may be after it has failed.
       attempt.catch(() => undefined)
       slot.sent = { at: this.#options.clock.now(), attempt }
@@ -185,15 +190,26 @@ export class Flight<Life> {
     await onLost(loads, settled)
   }
 
+  /** Does what is done for all whose commands are in a batch. */
+  #within<Result>({ items }: Load<Life>, run: () => Result): Result {
+    const { scopes } = this.#options
+    if (scopes === undefined) return run()
+    return scopes.within(
+      items.map(({ scope }) => scope),
+      run,
+    )
+  }
+
   async #outcome(load: Load<Life>, sent: Sent | undefined): Promise<Settled | Loss> {
     const { log, stream, clock } = this.#options
     try {
-      return await appendSettled(log, stream, load.batch, {
+      const options = {
         operation: load.batch.operation,
         attempt: sent?.attempt,
-        backoff: (attempt) => waitBeforeRetry(clock, attempt),
+        backoff: (attempt: number) => waitBeforeRetry(clock, attempt),
         isWanted: () => this.#slots.some(isWanted),
-      })
+      }
+      return await this.#within(load, () => appendSettled(log, stream, load.batch, options))
     } catch (error) {
       return { kind: 'failed', error }
     }

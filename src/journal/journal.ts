@@ -11,6 +11,7 @@ import type { Clock } from '../clock.ts'
 import { AppendInterruptedError, invariant } from '../errors.ts'
 import { LOG_LIMITS, placed } from '../log/log.ts'
 import type { AppendBatch, DurableLog, LogRecord } from '../log/log.ts'
+import type { Scopes } from '../tracing/tracing.ts'
 import { CommandQueue } from './command-queue.ts'
 import type { QueuedCommand } from './command-queue.ts'
 import type { Command, Decision } from './command.ts'
@@ -44,6 +45,8 @@ export type JournalOptions = {
   readonly groupSlots?: Slots
   /** When the open groups of all logs were seen to get on: this log's own when left out. */
   readonly sightings?: Sightings
+  /** Has to know for whom the log is read and written; nobody when left out. */
+  readonly scopes?: Scopes | undefined
 }
 
 /** What is gone through to judge commands before everybody else has a turn: two batches' worth. */
@@ -100,7 +103,7 @@ export class Journal<Life> {
       this.#turns.saw(writerOf(operation), timestamp)
       this.#groups.saw(operation)
     }
-    const { log, clock } = options
+    const { log, clock, scopes } = options
     this.#groupSlots = options.groupSlots ?? new Slots(1)
     this.#state = new KnownState({ log, name, rules, onBatch })
     this.#queue = new CommandQueue(clock, options.commandTimeoutMs)
@@ -112,6 +115,7 @@ export class Journal<Life> {
       log,
       stream: name,
       clock,
+      scopes,
       onApplied: (load, timestamp, ms) => this.#applied(load, timestamp, ms),
       onLost: (loads, loss) => this.#lost(loads, loss),
     })
@@ -147,7 +151,7 @@ export class Journal<Life> {
    */
   execute<Answer>(command: Command<Life, Answer>, bytes = 0): Promise<Answer> {
     this.#usedAt = this.#options.clock.now()
-    const answer = this.#queue.push(command, bytes)
+    const answer = this.#queue.push(command, bytes, this.#options.scopes?.current())
     void this.#pump()
     return answer
   }
@@ -176,7 +180,7 @@ export class Journal<Life> {
     while (!this.#queue.isEmpty) {
       const turn = await this.#turn()
       const leaveSlot = this.#leaveSlot
-      await this.#step(turn)
+      await this.#stepFor(this.#queue.first(1)[0], turn)
       // No group came of it: whoever wanted it was refused, or has given up.
       if (leaveSlot !== undefined && this.#leaveSlot === leaveSlot) this.#giveSlotBack()
       if (this.#judgedBytes < MAX_JUDGED_BYTES) continue
@@ -197,6 +201,13 @@ export class Journal<Life> {
     await this.#flight.drained()
     // What this can't see shows when a batch is refused.
     return (await this.#turns.rest(ms, () => this.#state.tryRefresh())) === 'over'
+  }
+
+  /** The first of those that wait is the one for whom the log is looked at. */
+  #stepFor(item: QueuedCommand<Life> | undefined, othersWentFirst: boolean): Promise<void> {
+    const { scopes } = this.#options
+    const step = (): Promise<void> => this.#step(othersWentFirst)
+    return scopes === undefined ? step() : scopes.within([item?.scope], step)
   }
 
   /** Judges the commands that wait; sends what they write, or answers them. */

@@ -200,7 +200,8 @@ class ObservedAppendSession implements AppendSession {
   }
 }
 
-function outcomeOf(error: unknown): LogOutcome {
+/** What a call that failed came to. */
+export function outcomeOf(error: unknown): LogOutcome {
   if (error instanceof AppendConflictError) return 'conflict'
   if (error instanceof LogStreamMissingError) return 'missing'
   if (error instanceof BeyondTailError) return 'beyond_tail'

@@ -15,6 +15,7 @@ import { DEFAULT_CONTENT_TYPE } from '../protocol/content-type.ts'
 import { formatOffset } from '../protocol/offset.ts'
 import type { OffsetRequest } from '../protocol/offset.ts'
 import type { AppendRequest, CreateRequest } from '../protocol/requests.ts'
+import type { Scopes } from '../tracing/tracing.ts'
 import { appendCommand, isTouchDue, touchCommand } from './append.ts'
 import type { AppendAnswer } from './append.ts'
 import type { AppendObserver, AppendResult } from './append-observer.ts'
@@ -52,6 +53,8 @@ export type StreamServiceOptions = {
   readonly maxProducers: number
   /** Has to know what changes. */
   readonly watch?: StreamWatch | undefined
+  /** Has to know for which requests the log is written to. */
+  readonly scopes?: Scopes | undefined
   /** Told of failures of work that no request waits for. */
   readonly onBackgroundError: (task: string, error: unknown) => void
   readonly observer?: AppendObserver | undefined
@@ -272,8 +275,8 @@ export class StreamService {
   #open(name: string): StreamLog {
     const open = this.#streams.get(name)
     if (open !== undefined) return open
-    const { log, clock, commandTimeoutMs, lockLeaseMs, gatewayId } = this.#options
-    const shared = { groupSlots: this.#groupSlots, sightings: this.#sightings }
+    const { log, clock, commandTimeoutMs, lockLeaseMs, gatewayId, scopes } = this.#options
+    const shared = { groupSlots: this.#groupSlots, sightings: this.#sightings, scopes }
     const options = { log, clock, commandTimeoutMs, lockLeaseMs, gatewayId, ...shared }
     const stream = new StreamLog(name, options)
     this.#streams.set(name, stream)

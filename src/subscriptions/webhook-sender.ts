@@ -11,6 +11,7 @@ import type { LookupFunction } from 'node:net'
 import { Agent, request } from 'undici'
 import type { Dispatcher } from 'undici'
 import { systemClock } from '../clock.ts'
+import type { Outgoing, Tracing } from '../tracing/tracing.ts'
 import { systemLookup } from './webhook-address.ts'
 import type { Lookup } from './webhook-address.ts'
 import { judgeWebhookUrl, mayReach } from './webhook-url.ts'
@@ -45,6 +46,8 @@ export type WebhookSenderOptions = {
   /** Connections, not deliveries: those are counted by who asks for them. */
   readonly maxConcurrentPerHost: number
   readonly lookup?: Lookup
+  /** Is told of each exchange, if anybody wants to know. */
+  readonly tracing?: Pick<Tracing, 'outgoing'> | undefined
 }
 
 const USER_AGENT = 'durable-streams-gateway'
@@ -94,9 +97,22 @@ export class WebhookSender {
     // What has no time left must not be a race that a receiver next door can win.
     if (timeoutMs <= 0) return failed('timeout', 'not sent: no time was left')
     const ms = Math.min(timeoutMs, this.#options.timeoutMs)
-    return this.#interruptible(ms, (signal) =>
-      this.#exchange(verdict.url, { headers, body, signal }),
+    const traced = this.#trace(verdict.url)
+    const outcome = await this.#interruptible(ms, (signal) =>
+      this.#exchange(verdict.url, { headers: { ...headers, ...traced?.headers }, body, signal }),
     )
+    traced?.span.end({}, outcome.kind === 'failed' ? outcome.reason : undefined)
+    return outcome
+  }
+
+  /** Of the URL only the host is told: the rest may be a secret. */
+  #trace({ hostname, port, protocol }: URL): Outgoing | undefined {
+    const defaultPort = protocol === 'https:' ? 443 : 80
+    return this.#options.tracing?.outgoing('POST', {
+      'http.request.method': 'POST',
+      'server.address': hostname,
+      'server.port': port === '' ? defaultPort : Number(port),
+    })
   }
 
   /** Breaks off what is under way: it fails as `closed`, though its host may have acted on it. */

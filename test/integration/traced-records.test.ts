@@ -7,6 +7,7 @@ import { CleanUps } from '../support/clean-ups.ts'
 import { startGateway } from '../support/gateway.ts'
 import type { TestGateway } from '../support/gateway.ts'
 import { call } from '../support/http-calls.ts'
+import { RecordingTracing } from '../support/recording-tracing.ts'
 import { SseClient } from '../support/sse-client.ts'
 
 const TEXT = { 'content-type': 'text/plain' }
@@ -24,8 +25,11 @@ beforeEach(async () => {
 })
 afterEach(() => cleanUps.run())
 
-async function start(env: Readonly<Record<string, string>> = {}): Promise<TestGateway> {
-  const gateway = await startGateway({ log, env })
+async function start(
+  env: Readonly<Record<string, string>> = {},
+  tracing?: RecordingTracing,
+): Promise<TestGateway> {
+  const gateway = await startGateway({ log, env, ...(tracing && { tracing }) })
   cleanUps.add(() => gateway.shutdown())
   return gateway
 }
@@ -163,6 +167,21 @@ test.each([
   expect((await append(url, 'y', headers)).status).toBe(204)
   expect((await headersIn('a')).flat()).not.toContain('traceparent')
   expect((await call(`${url}?offset=-1`)).headers).not.toHaveProperty('stream-traceparent')
+})
+
+test('where requests are traced one without a traceparent is named itself', async () => {
+  const tracing = new RecordingTracing()
+  const gateway = await start({}, tracing)
+  const url = gateway.stream('a')
+  await create(url)
+  await append(url, 'x')
+  const [span] = tracing.named('POST /v1/stream/*')
+  expect(toldBy(await call(`${url}?offset=-1`))).toBe(span?.traceparent)
+  // Nor is it kept where nothing is to be.
+  const silent = await start({ TRACE_RECORDS: 'off' }, tracing)
+  await create(silent.stream('b'))
+  await append(silent.stream('b'), 'x')
+  expect((await headersIn('b')).flat()).not.toContain('traceparent')
 })
 
 test('a producer that sends an append again, in another trace, sends the same one', async () => {

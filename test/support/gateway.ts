@@ -5,6 +5,7 @@ import type { Gateway, GatewayObserver } from '../../src/app.ts'
 import type { Clock } from '../../src/clock.ts'
 import { loadConfig } from '../../src/config.ts'
 import type { DurableLog } from '../../src/log/log.ts'
+import type { Tracing } from '../../src/tracing/tracing.ts'
 
 export type TestGateway = Gateway & {
   /** `http://127.0.0.1:<port>`. */
@@ -17,6 +18,7 @@ export type TestGatewayOptions = {
   readonly log: DurableLog
   readonly clock?: Clock
   readonly observer?: GatewayObserver
+  readonly tracing?: Tracing
   readonly env?: Readonly<Record<string, string>>
   /** `127.0.0.1` when left out. */
   readonly host?: string

@@ -35,6 +35,15 @@ const RULES: readonly { from: string; may: readonly string[] }[] = [
   },
   { from: 'log/log.ts', may: [] },
   { from: 'log/log-observer.ts', may: [] },
+  // Those who tell of their work know to whom, and not how it gets on.
+  { from: 'tracing/tracing.ts', may: [] },
+  { from: 'tracing/diagnostics.ts', may: [] },
+  { from: 'tracing/deliveries.ts', may: ['tracing/tracing.ts'] },
+  { from: 'tracing/traced-log.ts', may: ['tracing/tracing.ts', 'log/'] },
+  {
+    from: 'tracing/opentelemetry.ts',
+    may: ['tracing/', 'protocol/traceparent.ts', '@opentelemetry/', 'node:async_hooks'],
+  },
   { from: 'log/observed-log.ts', may: ['log/log.ts', 'log/log-observer.ts', 'errors.ts'] },
   { from: 'log/append-pipeline.ts', may: ['log/log.ts', 'errors.ts'] },
   { from: 'log/open-logs.ts', may: ['log/log.ts', 'errors.ts', 'clock.ts'] },
@@ -77,13 +86,17 @@ const RULES: readonly { from: string; may: readonly string[] }[] = [
       'node:',
     ],
   },
-  { from: 'journal/', may: ['journal/', 'log/log.ts', 'errors.ts', 'clock.ts'] },
+  {
+    from: 'journal/',
+    may: ['journal/', 'log/log.ts', 'tracing/tracing.ts', 'errors.ts', 'clock.ts'],
+  },
   {
     from: 'streams/',
     may: [
       'streams/',
       'journal/',
       'log/log.ts',
+      'tracing/tracing.ts',
       'protocol/',
       'errors.ts',
       'clock.ts',
@@ -102,6 +115,7 @@ const RULES: readonly { from: string; may: readonly string[] }[] = [
       'streams/watch.ts',
       'journal/',
       'log/log.ts',
+      'tracing/tracing.ts',
       'protocol/',
       'errors.ts',
       'clock.ts',
@@ -150,6 +164,7 @@ const RULES: readonly { from: string; may: readonly string[] }[] = [
       'hub/',
       'streams/',
       'subscriptions/',
+      'tracing/tracing.ts',
       'protocol/',
       'errors.ts',
       'clock.ts',
@@ -236,6 +251,15 @@ describe('layers', () => {
     )
     expect(pure.length).toBeGreaterThan(10)
     expect(impure).toEqual([])
+  })
+
+  test('OpenTelemetry is loaded by nobody who does not ask for it', () => {
+    const importers = (isOne: (name: string) => boolean): string[] =>
+      sourceFiles().filter((file) => importsOf(file).some(isOne))
+    expect(importers((name) => name.startsWith('@opentelemetry/'))).toEqual([
+      'tracing/opentelemetry.ts',
+    ])
+    expect(importers((name) => name === 'tracing/opentelemetry.ts')).toEqual([])
   })
 
   test('reads of the environment stay with the commands', () => {

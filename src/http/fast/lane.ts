@@ -6,6 +6,7 @@ import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock } from '../../clock.ts'
 import type { StreamNames } from '../../protocol/names.ts'
+import type { Span, Tracing } from '../../tracing/tracing.ts'
 import type { Admission } from '../admission.ts'
 import type { Cors } from '../cors.ts'
 import { eventHeaders } from '../live.ts'
@@ -18,7 +19,8 @@ import type { HttpObserver, ObservedRequest } from '../http-observer.ts'
 import type { Limits, Principal } from '../limits.ts'
 import type { LongPollResult } from '../long-poll.ts'
 import type { Drain } from '../plugins/drain.ts'
-import type { LiveLines } from '../plugins/request-log.ts'
+import type { LiveLine, LiveLines } from '../plugins/request-log.ts'
+import { beginLiveRead } from '../plugins/tracing.ts'
 import { Wheel } from '../wheel.ts'
 import type { Connection } from './connection.ts'
 import { Connections } from './connections.ts'
@@ -42,6 +44,8 @@ export type FastLaneOptions = {
   readonly clientAddressOf: ClientAddressOf
   readonly maxUrlBytes: number
   readonly observer?: HttpObserver | undefined
+  /** Undefined when nobody wants to know. */
+  readonly tracing: Tracing | undefined
 }
 
 /** How finely times without a request are kept. */
@@ -130,8 +134,14 @@ export class FastLane {
   #serve(sent: Buffer, connection: Connection): void {
     const get = this.#gets.read(sent)
     if (get === undefined) return connection.handOver()
-    const answered =
-      get.read.mode === 'sse' ? this.#events(get, connection) : this.#poll(get, connection)
+    const { tracing } = this.#options
+    const { path, headers } = get
+    const live = get.read.mode === 'sse' ? 'sse' : 'long-poll'
+    // If it is handed over there is another one, and this is never ended.
+    const span = tracing && beginLiveRead(tracing, { path, live, headers })
+    const answer = (): Promise<void> =>
+      live === 'sse' ? this.#events(get, connection, span) : this.#poll(get, connection, span)
+    const answered = tracing === undefined ? answer() : tracing.within([span], answer)
     answered.catch((error: unknown) => {
       this.#options.lines.laneFailed(get.path, error)
       connection.fail()
@@ -174,9 +184,9 @@ export class FastLane {
     return { subject: grant.subject, project: grant.project, address }
   }
 
-  async #events(get: LiveGet, connection: Connection): Promise<void> {
-    const { live, lines } = this.#options
-    const { path, name, read, common } = get
+  async #events(get: LiveGet, connection: Connection, span: Span | undefined): Promise<void> {
+    const { live } = this.#options
+    const { name, read, common } = get
     const admitted = this.#admit(get, connection)
     const { lease, leave } = admitted instanceof Promise ? await admitted : admitted
     try {
@@ -187,7 +197,7 @@ export class FastLane {
         return
       }
       const head = this.#heads.chunked(eventHeaders(place.hub.stream), common)
-      connection.begin(head, lines.begin(path, 'sse'), leave)
+      connection.begin(head, this.#line(get, 'sse', span), leave)
       live.open({ place, cursor: read.cursor, sink: connection, lease: held })
     } catch (error) {
       leave()
@@ -196,12 +206,17 @@ export class FastLane {
     connection.flush()
   }
 
-  async #poll(get: LiveGet, connection: Connection): Promise<void> {
+  #line({ path, headers }: LiveGet, live: 'sse' | 'long-poll', span?: Span): LiveLine {
+    const { traceparent } = headers
+    return this.#options.lines.begin({ path, live, traceparent, span })
+  }
+
+  async #poll(get: LiveGet, connection: Connection, span: Span | undefined): Promise<void> {
     const admitted = this.#admit(get, connection)
     const { lease, leave } = admitted instanceof Promise ? await admitted : admitted
     try {
-      const { name, read, path } = get
-      const line = this.#options.lines.begin(path, 'long-poll')
+      const { name, read } = get
+      const line = this.#line(get, 'long-poll', span)
       const result = await this.#options.live.longPoll({ name, read, lease }, connection)
       if (connection.isGone) {
         line.write(204, true)

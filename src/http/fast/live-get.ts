@@ -25,6 +25,8 @@ export type LiveGet = {
   readonly cookie: string | undefined
   /** The header `X-Forwarded-For`, whoever has written it. */
   readonly forwardedFor: string | undefined
+  /** All headers, for whoever traces it. */
+  readonly headers: Readonly<Record<string, string>>
 }
 
 export type LiveGetRules = {
@@ -37,8 +39,11 @@ export type LiveGetRules = {
 /** Heads that are remembered; those who poll one stream send but a few at a time. */
 const MAX_KNOWN = 256
 
-/** Heads that are of one client alone, and nothing to be kept; a ticket may be in `Referer`, too. */
-const SECRET = /\r\n(?:authorization|cookie):|[?&]ticket=/i
+/**
+ * Heads that are of one client or request alone, and nothing to be kept; a ticket may be in
+ * `Referer`, too.
+ */
+const ITS_OWN = /\r\n(?:authorization|cookie|traceparent|b3|x-b3-traceid):|[?&]ticket=/i
 
 export class LiveGets {
   readonly #rules: LiveGetRules
@@ -55,7 +60,7 @@ export class LiveGets {
     const known = this.#known.get(head)
     if (known !== undefined) return known
     const get = parse(bytes, this.#rules)
-    if (get === undefined || SECRET.test(head)) return get
+    if (get === undefined || ITS_OWN.test(head)) return get
     if (this.#known.size === MAX_KNOWN) this.#known.clear()
     this.#known.set(head, get)
     return get
@@ -80,6 +85,7 @@ function parse(bytes: Buffer, { names, cors, maxUrlBytes }: LiveGetRules): LiveG
       authorization: headers['authorization'],
       cookie: headers['cookie'],
       forwardedFor: headers['x-forwarded-for'],
+      headers,
       common,
     }
   } catch {

@@ -2,6 +2,9 @@
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { DisconnectReason } from '../event-sink.ts'
 import { GatewayError } from '../../errors.ts'
+import { parseTraceparent } from '../../protocol/traceparent.ts'
+import type { Span } from '../../tracing/tracing.ts'
+import { spanOf } from '../spans.ts'
 import { pathOf } from '../stream-url.ts'
 import { whenOver } from '../when-over.ts'
 
@@ -26,6 +29,11 @@ export function noteFailure(request: FastifyRequest, error: Failure): void {
   failures.set(request, error)
 }
 
+/** The stable code of what a request failed with, if it did. */
+export function failureCodeOf(request: FastifyRequest): string | undefined {
+  return failures.get(request)?.code
+}
+
 /** For a request that the hooks do not see. */
 export function logWhenOver(request: FastifyRequest, reply: FastifyReply): void {
   if (!isLogged(request.log)) return
@@ -42,10 +50,21 @@ export function logWhenOver(request: FastifyRequest, reply: FastifyReply): void 
         aborted: reply.raw.writableFinished ? undefined : true,
         code: failure?.code,
         cause: failure && causeOf(failure),
+        trace_id: spanOf(request)?.traceId ?? traceIdIn(request.headers['traceparent']),
       },
       'request',
     )
   })
+}
+
+/** The trace that a request is a part of, by its sender's word. */
+function traceIdIn(traceparent: string | string[] | undefined): string | undefined {
+  return typeof traceparent === 'string' ? parseTraceparent(traceparent)?.traceId : undefined
+}
+
+/** A part of a text keeps all of it, as long as a reader stays. */
+function copyOf(text: string | undefined): string | undefined {
+  return text && Buffer.from(text).toString()
 }
 
 /** Whether anybody reads the lines: not at a level from `warn` up. */
@@ -62,7 +81,7 @@ export class LiveLines {
 
   constructor(log: FastifyBaseLogger) {
     this.#log = log
-    if (!isLogged(log)) this.#silent = new LiveLine(log, 0, '', 'long-poll')
+    if (!isLogged(log)) this.#silent = new LiveLine(log, 0, { path: '', live: 'long-poll' })
   }
 
   /** What only a bug explains. A refusal is for the way that says it to the client. */
@@ -71,11 +90,22 @@ export class LiveLines {
   }
 
   /** The line of a request that has begun. */
-  begin(path: string, live: 'sse' | 'long-poll'): LiveLine {
-    if (live === 'long-poll' && this.#silent !== undefined) return this.#silent
+  begin(read: LiveLineOf): LiveLine {
+    const isSilent = read.live === 'long-poll' && read.span === undefined
+    if (isSilent && this.#silent !== undefined) return this.#silent
     this.#requests += 1
-    return new LiveLine(this.#log, this.#requests, path, live)
+    return new LiveLine(this.#log, this.#requests, read)
   }
+}
+
+/** What a line says of its live read from the beginning. */
+type LiveLineOf = {
+  /** As sent, without the query. */
+  readonly path: string
+  readonly live: 'sse' | 'long-poll'
+  readonly traceparent?: string | undefined
+  /** Ends with it. */
+  readonly span?: Span | undefined
 }
 
 /** The line of one live read, to be written when it is over. */
@@ -84,17 +114,23 @@ export class LiveLine {
   readonly #request: number
   readonly #path: string
   readonly #live: 'sse' | 'long-poll'
+  readonly #traceId: string | undefined
+  readonly #span: Span | undefined
   readonly #begunAt = performance.now()
 
-  constructor(log: FastifyBaseLogger, request: number, path: string, live: 'sse' | 'long-poll') {
+  constructor(log: FastifyBaseLogger, request: number, read: LiveLineOf) {
     this.#log = log
     this.#request = request
-    this.#path = path
-    this.#live = live
+    this.#path = read.path
+    this.#live = read.live
+    this.#traceId = read.span?.traceId ?? copyOf(traceIdIn(read.traceparent))
+    this.#span = read.span
   }
 
   /** `aborted` when the client did not wait for the end. */
   write(status: number, aborted?: true): void {
+    const noted = { 'http.response.status_code': status, 'durable_streams.aborted': aborted }
+    this.#span?.end(noted)
     if (!isLogged(this.#log)) return
     const line = {
       reqId: `live-${this.#request.toString(36)}`,
@@ -104,6 +140,7 @@ export class LiveLine {
       status,
       ms: Math.round((performance.now() - this.#begunAt) * 10) / 10,
       aborted,
+      trace_id: this.#traceId,
     }
     this.#log.info(line, 'request')
   }
@@ -111,6 +148,7 @@ export class LiveLine {
   /** The reader of a stream of events is no more. */
   readerEnded(reason: DisconnectReason, cause: unknown): void {
     logEnd(this.#log, { path: this.#path }, reason, cause)
+    this.#span?.note({ 'durable_streams.end': reason })
     this.write(200, reason === 'client' ? true : undefined)
   }
 }

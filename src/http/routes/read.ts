@@ -16,6 +16,7 @@ import { accessOf } from '../plugins/auth.ts'
 import { logEnd } from '../plugins/request-log.ts'
 import { renderChunk, renderLongPoll, renderMetadata } from '../render.ts'
 import type { Asked, Rendered } from '../render.ts'
+import { spanOf } from '../spans.ts'
 import { STREAM_ROUTE, streamNameOf } from '../stream-url.ts'
 import { whenOver } from '../when-over.ts'
 
@@ -74,6 +75,7 @@ export const readRoutes: FastifyPluginCallback<Options> = (app, options, done) =
         reply.raw.writeHead(200, headers)
         const sink = new ResponseSink(reply.raw, (reason, cause) => {
           logEnd(request.log, { reqId: request.id }, reason, cause)
+          spanOf(request)?.note({ 'durable_streams.end': reason })
         })
         live.open({ place, cursor: read.cursor, sink, lease: held })
         return reply

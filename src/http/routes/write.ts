@@ -12,12 +12,12 @@ import {
   STREAM_READER_KEY,
 } from '../../protocol/headers.ts'
 import { formatOffset } from '../../protocol/offset.ts'
-import { traceparentOf } from '../../protocol/traceparent.ts'
 import type { AppendAnswer } from '../../streams/append.ts'
 import type { StreamNames } from '../../protocol/names.ts'
 import type { StreamService } from '../../streams/service.ts'
 import type { Gate, Life } from '../gate.ts'
 import { accessOf } from '../plugins/auth.ts'
+import { keptTraceparent } from '../plugins/tracing.ts'
 import { STREAM_ROUTE, absoluteUrl, sourceNameOf, streamNameOf } from '../stream-url.ts'
 
 type Options = {
@@ -33,7 +33,7 @@ type Options = {
 export const writeRoutes: FastifyPluginCallback<Options> = (app, options, done) => {
   const { streams, names, gate, creation, tracesRecords } = options
   const traceOf = (request: FastifyRequest): { readonly traceparent: string | undefined } => ({
-    traceparent: tracesRecords ? traceparentOf(request.headers) : undefined,
+    traceparent: tracesRecords ? keptTraceparent(request) : undefined,
   })
 
   app.put(STREAM_ROUTE, { config: { access: creation } }, async (request, reply) => {

@@ -77,6 +77,16 @@ describe('the request log', () => {
     expect(JSON.stringify(lines)).not.toContain('hush')
   })
 
+  test('names the trace that a request is a part of, by its valid header', async () => {
+    const { app, lines } = start()
+    const traceId = '4bf92f3577b34da6a3ce929d0e0e4736'
+    const traceparent = `00-${traceId}-00f067aa0ba902b7-00`
+    for (const headers of [{ traceparent }, { traceparent: `${traceparent}-hush` }, {}]) {
+      await app.inject({ url: '/ok', headers })
+    }
+    expect(lines.map(({ trace_id }) => trace_id)).toEqual([traceId, undefined, undefined])
+  })
+
   test('has the bug that a client is told nothing of', async () => {
     const { app, lines } = start()
     const { statusCode, body } = await app.inject({ url: '/bug' })

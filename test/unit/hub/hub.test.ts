@@ -45,6 +45,25 @@ describe('following', () => {
     expect([reader.calls, hub.tail]).toEqual([[], STREAM.dataTail])
   })
 
+  test('tells of each batch that goes out to readers, before and after, once for all of them', () => {
+    const told: string[] = []
+    const { hub, log } = startHub(
+      {},
+      {
+        onDelivery: ({ stream, records, readers }) => {
+          told.push(`${stream}: ${records.length} to ${readers}`)
+          return () => told.push('done')
+        },
+      },
+    )
+    log.last.give(data(11))
+    expect(told).toEqual([])
+    for (let readers = 0; readers < 2; readers += 1) hub.add(new Witness(() => told.push('wake')))
+    log.last.give(data(12), touch(13), data(14))
+    log.last.give(touch(15))
+    expect(told).toEqual([`${STREAM.name}: 2 to 2`, 'wake', 'wake', 'done'])
+  })
+
   test('calls the newest data up to date, and nothing else', () => {
     const { hub, log } = startHub()
     log.last.give(data(11))

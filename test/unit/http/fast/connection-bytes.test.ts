@@ -34,7 +34,7 @@ async function exchange(seed: number, direct: typeof directWrites) {
     })
     const head = Buffer.from(`HEAD ${number}\r\n`)
     sent.push(head)
-    connection.begin(head, LINES.begin('/', 'sse'))
+    connection.begin(head, LINES.begin({ path: '/', live: 'sse' }))
     connection.flush()
     for (let event = 0; event < EVENTS; event += 1) {
       const size = SIZES[Math.floor(random() ** 2 * SIZES.length)] ?? 1

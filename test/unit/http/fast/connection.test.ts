@@ -103,7 +103,7 @@ function open(direct?: DirectWrites) {
   connection.own({ drained: () => (owner.drains += 1), closed: () => (owner.ends += 1) })
   const ask = (offset = '-1') => socket.emit('data', request(offset))
   const begin = () => {
-    connection.begin(HEAD, LINES.begin('/', 'sse'))
+    connection.begin(HEAD, LINES.begin({ path: '/', live: 'sse' }))
     connection.flush()
   }
   const isGone = () => connections.all().length === 0
