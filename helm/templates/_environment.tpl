@@ -6,6 +6,8 @@ and 16777216 would become 1.6777216e+07.
 {{- $set := dict "HOST" .Values.listenAddress "PORT" "4437" "SHUTDOWN_GRACE_MS" .Values.shutdown.graceMs }}
 {{- if .Values.metrics.enabled }}
 {{- $_ := set $set "METRICS_PORT" .Values.metrics.port }}
+{{- else }}
+{{- $_ := set $set "METRICS" "off" }}
 {{- end }}
 {{- $_ := set $set "AUTH" .Values.auth.mode }}
 {{- if .Values.embedded.enabled }}
@@ -13,6 +15,8 @@ and 16777216 would become 1.6777216e+07.
 {{- else }}
 {{- if .Values.s2Lite.enabled }}
 {{- $_ := set $set "S2_ENDPOINT" (include "gateway.s2LiteUrl" .) }}
+{{- /* Nobody sends a bill for it. */}}
+{{- $_ := set $set "S2_PRICES" "none" }}
 {{- else if .Values.s2.endpoint }}
 {{- $_ := set $set "S2_ENDPOINT" .Values.s2.endpoint }}
 {{- end }}

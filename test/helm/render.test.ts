@@ -171,6 +171,15 @@ describe.skipIf(areMissing('helm'))('the pod', () => {
     })
   })
 
+  test('counts nothing, and has no port for it, when metrics are off', async () => {
+    const manifests = await render({ values: { ...TOKEN, metrics: { enabled: false } } })
+    const environment = environmentOf(manifests)
+    expect(environment).toMatchObject({ METRICS: 'off' })
+    expect(environment).not.toHaveProperty('METRICS_PORT')
+    expect(gatewayContainer(manifests)).toMatchObject({ ports: [{ name: 'http' }] })
+    expect(kinds(manifests).filter((kind) => kind === 'Service')).toHaveLength(1)
+  })
+
   test('with the embedded log is one at a time, on its disk', async () => {
     const manifests = await render({ example: 'embedded' })
     const { spec } = gatewayDeployment(manifests)
@@ -252,7 +261,10 @@ describe.skipIf(areMissing('helm'))('s2-lite', () => {
     const manifests = await render({ example: 's2-lite' })
     const deployment = only(manifests, 'Deployment', 'acme-s2-lite')
     const service = only(manifests, 'Service', 'acme-s2-lite')
-    expect(environmentOf(manifests)['S2_ENDPOINT']).toBe('http://acme-s2-lite:80')
+    expect(environmentOf(manifests)).toMatchObject({
+      S2_ENDPOINT: 'http://acme-s2-lite:80',
+      S2_PRICES: 'none',
+    })
     expect(service.spec).toMatchObject({ ports: [{ port: 80, targetPort: 'http' }] })
     expect(service.spec.selector).toEqual(deployment.spec.selector.matchLabels)
     expect(deployment.spec).toMatchObject({ replicas: 1, strategy: { type: 'Recreate' } })
