@@ -48,12 +48,25 @@ export class Diagnostics {
 function readable(message: string): string {
   if (!message.startsWith('{')) return message
   try {
-    const error: unknown = JSON.parse(message)
-    if (typeof error !== 'object' || error === null) return message
-    const { name, message: text, code } = { name: 'Error', message: '', code: '', ...error }
-    return [name, text, code].filter((part) => part !== '').join(': ')
+    return explain(JSON.parse(message))
   } catch {
     // Not one of those.
     return message
   }
+}
+
+/** An error in a line: the same for one that was caught as for what the SDK says of it. */
+export function explain(error: unknown): string {
+  if (typeof error !== 'object' || error === null) return String(error)
+  const { name, message, code } = { name: 'Error', message: '', code: '', ...partsOf(error) }
+  // Most have it in their message.
+  const parts = [name, message, message.includes(code) ? '' : code]
+  return parts.filter((part) => part !== '').join(': ')
+}
+
+/** Those of an error itself are not enumerable. */
+function partsOf(error: object): object {
+  if (!(error instanceof Error)) return error
+  const { name, message } = error
+  return 'code' in error ? { name, message, code: error.code } : { name, message }
 }

@@ -25,7 +25,7 @@ import type {
 import { NodeSDK, resources } from '@opentelemetry/sdk-node'
 import { formatTraceparent, isSampled, parseTraceparent } from '../protocol/traceparent.ts'
 import type { TraceContext } from '../protocol/traceparent.ts'
-import { Diagnostics } from './diagnostics.ts'
+import { Diagnostics, explain } from './diagnostics.ts'
 import type { OnTracingProblem } from './diagnostics.ts'
 import type {
   Attributes,
@@ -56,7 +56,7 @@ export function startTracing(onProblem: OnTracingProblem): StartedTracing {
   diag.setLogger(new Diagnostics(onProblem), { suppressOverrideMessage: true })
   sdk.start()
   const stop = async (): Promise<void> => {
-    const flushed = sdk.shutdown().catch((error: unknown) => diag.error(String(error)))
+    const flushed = sdk.shutdown().catch((error: unknown) => diag.error(explain(error)))
     await Promise.race([flushed, late(FLUSH_MS)])
   }
   return { tracing: new OpenTelemetry(trace.getTracer(SERVICE_NAME)), stop }
