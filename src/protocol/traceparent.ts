@@ -28,7 +28,9 @@ const RANDOM = 0x02
  * @param header as Node has it: several of them are joined, and so none
  */
 export function parseTraceparent(header: string | undefined): TraceContext | undefined {
-  const [, version, traceId = '', spanId = '', flags = '', rest] = FORM.exec(header ?? '') ?? []
+  // Most records have none.
+  if (header === undefined) return undefined
+  const [, version, traceId = '', spanId = '', flags = '', rest] = FORM.exec(header) ?? []
   if (version === undefined || version === NO_VERSION) return undefined
   if (version === OUR_VERSION && rest !== undefined) return undefined
   if (ZEROS.test(traceId) || ZEROS.test(spanId)) return undefined
@@ -38,7 +40,9 @@ export function parseTraceparent(header: string | undefined): TraceContext | und
 
 /** Writes a `traceparent`, in the version that is ours. */
 export function formatTraceparent({ traceId, spanId, flags }: TraceContext): string {
-  return `${OUR_VERSION}-${traceId}-${spanId}-${flags.toString(16).padStart(2, '0')}`
+  const text = `${OUR_VERSION}-${traceId}-${spanId}-${flags.toString(16).padStart(2, '0')}`
+  // As it is put together it would be eight objects, and keep all of what its parts were read from.
+  return Buffer.from(text, 'latin1').toString('latin1')
 }
 
 /** Whether that step was recorded, as far as the one who took it knows. */

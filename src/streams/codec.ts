@@ -143,9 +143,11 @@ export function toDataRecord(
   const { body, kind } = entry
   if (kind === 'part') return { seqNum, timestamp, body, goesOn: true }
   const isWild = entry.foreign && isJson(contentType)
-  const shown = { seqNum, timestamp, body: isWild ? asJsonMessage(body) : body }
+  const shown = isWild ? asJsonMessage(body) : body
   const traceparent = record.kind === 'data' ? decodeTraceparent(record.headers) : undefined
-  return traceparent === undefined ? shown : { ...shown, traceparent }
+  if (traceparent === undefined) return { seqNum, timestamp, body: shown }
+  // A copy of the other with more in it would be four times as large.
+  return { seqNum, timestamp, body: shown, traceparent }
 }
 
 /** Says in which step of a trace a record was appended. Of that no state depends on anything. */

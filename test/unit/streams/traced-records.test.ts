@@ -1,4 +1,6 @@
 /** What is kept with data of the trace that it was appended in: it is read again, and does nothing. */
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { describe, expect, test } from 'vitest'
 import { LOG_LIMITS, meteredBytes } from '../../../src/log/log.ts'
 import type { AppendRecord, RecordHeader } from '../../../src/log/log.ts'
@@ -184,6 +186,34 @@ describe('a record of a trace', () => {
       expect(shown(record).traceparent).toBeUndefined()
     },
   )
+
+  test.each([
+    ['an append’s', TRACEPARENT],
+    [
+      'an S2 client’s of a later version, and large',
+      `01${TRACEPARENT.slice(2)}-${'x'.repeat(50_000)}`,
+    ],
+  ])('costs no more memory than its text: %s', (_name, text) => {
+    setFlagsFromString('--expose_gc')
+    const collect = runInNewContext('gc') as () => void
+    const heap = (): number => {
+      collect()
+      return process.memoryUsage().heapUsed
+    }
+    const [bytesOfText, body] = [Buffer.from(text), bytes('')]
+    const record = (): AppendRecord => ({
+      kind: 'data',
+      headers: [['traceparent', bytesOfText.toString()]],
+      body,
+    })
+    const kept = (count: number) => Array.from({ length: count }, () => shown(record()))
+    kept(1000)
+    const before = heap()
+    const records = kept(1000)
+    const each = (heap() - before) / records.length
+    // Of that, 80 bytes are the text’s, and the rest what any record is.
+    expect(each).toBeLessThan(300)
+  })
 
   test('the latest one of several counts', () => {
     const record = (seqNum: number, traceparent?: string) => ({
