@@ -46,7 +46,8 @@ export function* tracingProblems(environment: Environment): Generator<string> {
   for (const [name, choices, several] of CHOICES) {
     const value = environment[name]
     if (value === undefined) continue
-    const given = several === true ? listOf(value) : [value.trim()]
+    // As the SDK reads them: of one alone it drops no spaces.
+    const given = several === true ? listOf(value) : [value]
     const isKnown = given.length > 0 && given.every((choice) => choices.includes(choice))
     // With others beside it the SDK takes `none` for something else.
     if (!isKnown || (given.includes('none') && given.length > 1)) {
@@ -58,14 +59,15 @@ export function* tracingProblems(environment: Environment): Generator<string> {
 }
 
 function* endpointProblems(environment: Environment): Generator<string> {
-  const isGrpc =
-    PROTOCOLS.map((name) => environment[name])
-      .find(Boolean)
-      ?.trim() === 'grpc'
+  const isGrpc = PROTOCOLS.map((name) => environment[name]).find(Boolean) === 'grpc'
   for (const name of ENDPOINTS) {
     const value = environment[name]?.trim()
-    if (value === undefined || isGrpc) continue
-    if (!URL.canParse(value) || !/^https?:$/.test(new URL(value).protocol)) {
+    if (value === undefined) continue
+    if (isGrpc) {
+      // A name and a port will do; what can't be read as either would throw.
+      const url = /^\w{1,8}:\/\//.test(value) ? value : `https://${value}`
+      if (!URL.canParse(url)) yield `${name} must be an address of a collector`
+    } else if (!URL.canParse(value) || !/^https?:$/.test(new URL(value).protocol)) {
       yield `${name} must be an http(s) URL`
     }
   }
@@ -75,7 +77,8 @@ function* samplerProblems({
   OTEL_TRACES_SAMPLER: sampler,
   OTEL_TRACES_SAMPLER_ARG: given,
 }: Environment): Generator<string> {
-  if (sampler === undefined || !sampler.trim().endsWith('traceidratio')) return
-  const ratio = Number(given ?? '1')
+  if (sampler?.endsWith('traceidratio') !== true || given === undefined) return
+  // Nothing but spaces would be all of them.
+  const ratio = given.trim() === '' ? NaN : Number(given)
   if (!(ratio >= 0 && ratio <= 1)) yield 'OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1'
 }

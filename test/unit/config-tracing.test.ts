@@ -68,6 +68,17 @@ describe('tracing', () => {
       { ...AT, OTEL_TRACES_SAMPLER: 'traceidratio', OTEL_TRACES_SAMPLER_ARG: '1.1' },
       /OTEL_TRACES_SAMPLER_ARG must be/,
     ],
+    // The SDK takes these as they are written, and nothing for the default.
+    [{ ...AT, OTEL_TRACES_SAMPLER: 'always_off ' }, /OTEL_TRACES_SAMPLER must be one of/],
+    [{ ...AT, OTEL_EXPORTER_OTLP_PROTOCOL: ' grpc' }, /OTEL_EXPORTER_OTLP_PROTOCOL must be one/],
+    [
+      { ...AT, OTEL_TRACES_SAMPLER: 'traceidratio', OTEL_TRACES_SAMPLER_ARG: ' ' },
+      /OTEL_TRACES_SAMPLER_ARG must be/,
+    ],
+    [
+      { [ENDPOINT]: 'h:port', OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' },
+      /OTEL_EXPORTER_OTLP_ENDPOINT must be an address/,
+    ],
     [{ TRACE_RECORDS: 'yes' }, /TRACE_RECORDS must be on or off/],
   ])('refuses %j', (environment, problem) => {
     expect(problemsOf(environment)).toEqual([expect.stringMatching(problem)])
