@@ -147,6 +147,26 @@ describe.each(['on', 'off'])('with the fast lane %s', (FAST_LANE) => {
     const ends = collector.spans.map(({ attributes }) => attributes['durable_streams.end'])
     expect(ends).toContain('shutdown')
   })
+
+  test('a live read that is refused is one span, over all that was done for it', async () => {
+    const collector = await OtlpCollector.start()
+    const gateway = await start({ ...collector.environment, FAST_LANE })
+    for (const live of ['sse', 'long-poll']) {
+      const { status } = await call(`${gateway.stream('none')}?offset=now&live=${live}`)
+      expect(status).toBe(404)
+    }
+    await gateway.stop()
+    const requests = collector.spans.filter(({ kind }) => kind === SERVER)
+    expect(requests.map(({ attributes }) => attributes['durable_streams.code'])).toEqual([
+      'stream_not_found',
+      'stream_not_found',
+    ])
+    const looks = collector.spans.filter(
+      ({ attributes }) => attributes['durable_streams.stream'] === 'none',
+    )
+    const parents = new Set(looks.map(({ parentSpanId }) => parentSpanId))
+    expect(parents).toEqual(new Set(requests.map(({ spanId }) => spanId)))
+  })
 })
 
 test('appends of one batch are linked to what is done for all of them', async () => {

@@ -75,6 +75,10 @@ export class Connection implements EventSink, Waiter, DirectOwner {
     return this.#phase === 'gone'
   }
 
+  get socket(): Socket {
+    return this.#socket
+  }
+
   get remoteAddress(): string | undefined {
     return this.#socket.remoteAddress
   }

@@ -21,6 +21,7 @@ import type { LongPollResult } from '../long-poll.ts'
 import type { Drain } from '../plugins/drain.ts'
 import type { LiveLine, LiveLines } from '../plugins/request-log.ts'
 import { beginLiveRead } from '../plugins/tracing.ts'
+import { passSpan } from '../spans.ts'
 import { Wheel } from '../wheel.ts'
 import type { Connection } from './connection.ts'
 import { Connections } from './connections.ts'
@@ -137,13 +138,13 @@ export class FastLane {
     const { tracing } = this.#options
     const { path, headers } = get
     const live = get.read.mode === 'sse' ? 'sse' : 'long-poll'
-    // If it is handed over there is another one, and this is never ended.
     const span = tracing && beginLiveRead(tracing, { path, live, headers })
     const answer = (): Promise<void> =>
       live === 'sse' ? this.#events(get, connection, span) : this.#poll(get, connection, span)
     const answered = tracing === undefined ? answer() : tracing.within([span], answer)
     answered.catch((error: unknown) => {
       this.#options.lines.laneFailed(get.path, error)
+      if (span !== undefined) passSpan(connection.socket, span)
       connection.fail()
     })
   }

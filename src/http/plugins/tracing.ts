@@ -7,7 +7,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { traceparentOf } from '../../protocol/traceparent.ts'
 import type { Carrier, Span, Tracing } from '../../tracing/tracing.ts'
 import { OPS_PATHS } from '../routes/ops.ts'
-import { keepSpan, spanOf } from '../spans.ts'
+import { keepSpan, spanOf, takeSpan } from '../spans.ts'
 import { STREAM_ROUTE, pathOf } from '../stream-url.ts'
 import { whenOver } from '../when-over.ts'
 import { failureCodeOf, liveOf } from './request-log.ts'
@@ -16,7 +16,7 @@ import { failureCodeOf, liveOf } from './request-log.ts'
 export function registerTracing(app: FastifyInstance, tracing: Tracing): void {
   app.addHook('onRequest', (request, reply, done) => {
     if (OPS_PATHS.has(pathOf(request))) return done()
-    const span = begin(tracing, request)
+    const span = takeSpan(request.raw.socket) ?? begin(tracing, request)
     keepSpan(request, span)
     // Others hear of it in the same moment, and note why it is over.
     whenOver(reply.raw, () => queueMicrotask(() => end(span, request, reply)))
