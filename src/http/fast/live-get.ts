@@ -43,7 +43,8 @@ const MAX_KNOWN = 256
  * Heads that are of one client or request alone, and nothing to be kept; a ticket may be in
  * `Referer`, too.
  */
-const ITS_OWN = /\r\n(?:authorization|cookie|traceparent|b3|x-b3-traceid):|[?&]ticket=/i
+const ITS_OWN =
+  /\r\n(?:authorization|cookie|traceparent|baggage|b3|x-b3-traceid|uber-trace-id):|[?&]ticket=/i
 
 export class LiveGets {
   readonly #rules: LiveGetRules
