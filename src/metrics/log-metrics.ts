@@ -38,7 +38,7 @@ export class LogMetrics implements LogObserver, ConnectionObserver {
     this.#operations = to
       .tally({
         name: 'log_operations_total',
-        help: 'Calls to the log by what they came to; each attempt is one.',
+        help: 'Calls to the log by what they came to; each one that its caller makes.',
         labels: ['operation', 'outcome'],
       })
       .begin(CALLS.flatMap((call) => [`${call} ok`, `${call} unavailable`]))

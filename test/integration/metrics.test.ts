@@ -1,6 +1,7 @@
 /** What a running gateway counts, by what was really asked of it; and who is shown it. */
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { openEmbeddedLog } from '../../src/log/embedded-log.ts'
+import type { DurableLog } from '../../src/log/log.ts'
 import { JWT_ENV, bearer } from '../support/access-tokens.ts'
 import { startGateway } from '../support/gateway.ts'
 import type { TestGateway } from '../support/gateway.ts'
@@ -13,8 +14,8 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
 })
 
-async function start(env: Record<string, string> = {}): Promise<TestGateway> {
-  const log = await openEmbeddedLog({ location: { kind: 'memory' } })
+async function start(env: Record<string, string> = {}, given?: DurableLog): Promise<TestGateway> {
+  const log = given ?? (await openEmbeddedLog({ location: { kind: 'memory' } }))
   const gateway = await startGateway({ log, env: { SUBSCRIPTIONS: 'off', ...env } })
   cleanups.push(
     () => log.close(),
@@ -94,7 +95,35 @@ describe.each([
     await expect.poll(async () => (await scrape(gateway.opsUrl ?? '')).get(left)).toBe(1)
     const page = await scrape(gateway.opsUrl ?? '')
     expect(page.get('long_poll_results_total{status="204"}')).toBe(0)
+    expect(page.text).not.toContain('class="long_poll_empty"')
   })
+
+  test.each(['sse', 'long-poll'])(
+    'a reader (%s) who leaves before the log has told of the stream did not wait',
+    async (live) => {
+      const log = await openEmbeddedLog({ location: { kind: 'memory' } })
+      const gateway = await start({ ...OWN_PORT, FAST_LANE }, log)
+      await createJsonStream(gateway.stream('a'))
+      const checkTail = log.checkTail.bind(log)
+      let letGo = (): void => undefined
+      const held = new Promise<void>((resolve) => (letGo = resolve))
+      const tails = vi
+        .spyOn(log, 'checkTail')
+        .mockImplementation((stream) => held.then(() => checkTail(stream)))
+      const connections = async () => (await scrape(gateway.opsUrl ?? '')).get('connections')
+      const others = await connections()
+      const connection = await connect(gateway.url)
+      connection.write(`GET /v1/stream/a?offset=-1&live=${live} HTTP/1.1\r\nHost: a\r\n\r\n`)
+      await expect.poll(() => tails.mock.calls.length).toBeGreaterThan(0)
+      connection.destroy()
+      await expect.poll(connections).toBe(others)
+      letGo()
+      const left = 'http_requests_total{method="GET",operation="read",status="499"}'
+      await expect.poll(async () => (await scrape(gateway.opsUrl ?? '')).get(left)).toBe(1)
+      const page = await scrape(gateway.opsUrl ?? '')
+      expect(page.text).not.toContain('operation="read",status="200"')
+    },
+  )
 })
 
 describe('requests', () => {
@@ -142,6 +171,21 @@ describe('requests', () => {
       append_bytes_total: JSON.stringify(['one']).length,
       'cache_class_total{class="tail",audience="shared"}': 1,
       open_streams: 2,
+    }
+    await expect
+      .poll(async () => (await scrape(gateway.opsUrl ?? '')).pick(...Object.keys(expected)))
+      .toEqual(expected)
+  })
+
+  test('are what they are, whatever else they say', async () => {
+    const gateway = await start(OWN_PORT)
+    await call(`${gateway.url}/healthz?live=sse`)
+    await call(`${gateway.url}/healthz?live=long-poll`)
+    await call(`${gateway.url}/nothing?live=long-poll`)
+    const expected = {
+      'http_requests_total{method="GET",operation="ops",status="200"}': 2,
+      'http_request_duration_seconds_count{operation="ops"}': 2,
+      'http_request_duration_seconds_count{operation="other"}': 1,
     }
     await expect
       .poll(async () => (await scrape(gateway.opsUrl ?? '')).pick(...Object.keys(expected)))

@@ -145,6 +145,8 @@ export class FastLane {
     answered.catch((error: unknown) => {
       this.#options.lines.laneFailed(get.path, error)
       if (span !== undefined) passSpan(connection.socket, span)
+      // What is begun has been told of.
+      if (connection.isGone) this.#options.observer?.onRequest(LEFT)
       connection.fail()
     })
   }
@@ -195,6 +197,7 @@ export class FastLane {
       const held = lease(place.hub.stream)
       if (connection.isGone) {
         leave()
+        this.#options.observer?.onRequest(LEFT)
         return
       }
       const head = this.#heads.chunked(eventHeaders(place.hub.stream), common)

@@ -35,13 +35,15 @@ export function observeWhenOver(
   whenOver(reply.raw, () => {
     const { raw } = reply
     const { method, query } = request
-    const live = method === 'GET' ? liveOf(query) : undefined
+    const operation = operationOf(method, pathOf(request))
+    // Of anything but a stream it says nothing.
+    const live = operation === 'read' ? liveOf(query) : undefined
     const status = raw.headersSent ? raw.statusCode : CLIENT_LEFT
     // Such an answer has begun long ago, and was told of then.
     if (live === 'sse' && status === 200) return
     observer.onRequest({
       method: method === 'OPTIONS' || method in STREAM_OPERATIONS ? method : 'other',
-      operation: operationOf(method, pathOf(request)),
+      operation,
       status,
       ms: live === undefined ? reply.elapsedTime : undefined,
     })

@@ -34,7 +34,8 @@ const READ = { config: { access: 'read' } } as const
 export const readRoutes: FastifyPluginCallback<Options> = (app, options, done) => {
   const { streams, names, live, gate, clock, observer } = options
   const answer = (reply: FastifyReply, rendered: Rendered, { audience }: Asked): FastifyReply => {
-    observer?.onCacheKind(rendered.cache, audience)
+    // Of a poll whose client has left there is no answer.
+    if (!reply.raw.destroyed) observer?.onCacheKind(rendered.cache, audience)
     return send(reply, rendered)
   }
 
