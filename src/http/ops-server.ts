@@ -3,9 +3,9 @@
  * asked for a token there, and it goes on until the very end of a shutdown.
  */
 import Fastify from 'fastify'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
 import type { Clock } from '../clock.ts'
-import { GatewayError } from '../errors.ts'
+import { toGatewayError } from './plugins/errors.ts'
 import { internalProblem, plainProblem, toProblem } from './problem.ts'
 import type { Problem } from './problem.ts'
 import type { Readiness } from './readiness.ts'
@@ -29,8 +29,11 @@ export type OpsServer = {
   close(): Promise<void>
 }
 
-/** A scrape is a small request. */
+/** A scrape is a small request, and its answer is taken at once. */
 const REQUEST_TIMEOUT_MS = 10_000
+
+/** Probes and some Prometheis. Without a bound whoever reaches this port takes readers' descriptors. */
+const MAX_CONNECTIONS = 100
 
 /**
  * Shows what there is to see: where the streams are, to those who may; or where a server of its
@@ -45,32 +48,44 @@ export async function openOps(
     if (page !== undefined) await main.register(metricsRoutes, { page })
     return undefined
   }
-  const app = Fastify({ forceCloseConnections: true, requestTimeout: REQUEST_TIMEOUT_MS })
-  registerProblems(app, clock, (err) => main.log.error({ err }, 'metrics failed'))
+  const fail = failer(clock, (err) => main.log.error({ err }, 'metrics failed'))
+  const app = Fastify({
+    forceCloseConnections: true,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionTimeout: REQUEST_TIMEOUT_MS,
+    frameworkErrors: (error, _request, reply) => fail(error, reply),
+  })
+  app.server.maxConnections = MAX_CONNECTIONS
+  app.setErrorHandler((error: FastifyError, _request, reply) => fail(error, reply))
+  refuseAllElse(app, clock)
   await app.register(opsRoutes, { readiness })
   if (page !== undefined) await app.register(metricsRoutes, { page })
   const url = await app.listen({ host, port })
   return { url, close: () => app.close() }
 }
 
-function registerProblems(
-  app: FastifyInstance,
+/** Answers what failed, and tells of what is ours. */
+function failer(
   clock: Clock,
   onError: (error: unknown) => void,
-): void {
-  app.setErrorHandler((error, _request, reply) => {
-    const isKnown = error instanceof GatewayError
-    if (!isKnown) onError(error)
-    const problem = isKnown ? toProblem(error, clock.random()) : internalProblem()
-    return reply.code(problem.status).headers(problem.headers).send(bytesOf(problem))
-  })
+): (error: FastifyError, reply: FastifyReply) => void {
+  return (error, reply) => {
+    const known = toGatewayError(error)
+    if (known === undefined) onError(error)
+    send(reply, known === undefined ? internalProblem() : toProblem(known, clock.random()))
+  }
+}
+
+/** Nothing here takes a body, so that none is read. */
+function refuseAllElse(app: FastifyInstance, clock: Clock): void {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (_request, _body, done) => done(null))
   app.setNotFoundHandler((_request, reply) => {
-    const problem = plainProblem('not_found', 'there is nothing at this URL', clock.random())
-    return reply.code(problem.status).headers(problem.headers).send(bytesOf(problem))
+    send(reply, plainProblem('not_found', 'there is nothing at this URL', clock.random()))
   })
 }
 
-/** To a string the framework would add a charset, which problem+json does not have. */
-function bytesOf({ body }: Problem): Buffer {
-  return Buffer.from(body)
+function send(reply: FastifyReply, { status, headers, body }: Problem): void {
+  // As bytes: to a string the framework would add a charset, which problem+json does not have.
+  void reply.code(status).headers(headers).send(Buffer.from(body))
 }

@@ -27,6 +27,8 @@ async function start(env: Record<string, string> = {}, given?: DurableLog): Prom
 /** On a port of its own nothing of what is counted is the scrape's. */
 const OWN_PORT = { METRICS_PORT: '0' }
 
+const LARGE = { body: '['.repeat(2_000_000) }
+
 async function readersOf({ hubs }: TestGateway, name: string, count: number): Promise<void> {
   await expect.poll(() => hubs.find(name)?.subscribers ?? 0).toBe(count)
 }
@@ -244,6 +246,35 @@ describe('a port of its own', () => {
       const headers = bearer({ sub: '*', scope: 'manage' })
       expect((await call(gateway.url + path, { headers })).status).toBe(404)
     }
+  })
+
+  test.each([
+    ['a body that is no JSON', '/metrics', 'POST', 'application/json', { body: '[' }, 404],
+    ['a body that is too large', '/bill', 'POST', 'application/json', LARGE, 404],
+    ['a body of no type', '/healthz', 'PUT', '', { body: 'x' }, 400],
+    ['a URL that is none', '/%zz', 'GET', undefined, {}, 400],
+  ])('says no to %s, and nothing is broken', async (_what, path, method, type, body, status) => {
+    const gateway = await start(OWN_PORT)
+    const failures = vi.spyOn(gateway.app.log, 'error')
+    const headers: Record<string, string> = type === undefined ? {} : { 'content-type': type }
+    const answer = await call(`${gateway.opsUrl}${path}`, { method, headers, ...body })
+    expect([answer.status, answer.headers['content-type']]).toEqual([
+      status,
+      'application/problem+json',
+    ])
+    expect(failures).not.toHaveBeenCalled()
+  })
+
+  test('leaves descriptors for readers: whoever comes with hundreds of connections', async () => {
+    const gateway = await start(OWN_PORT)
+    const sockets = await Promise.all(
+      Array.from({ length: 200 }, () => connect(gateway.opsUrl ?? '')),
+    )
+    for (const socket of sockets) cleanups.push(() => Promise.resolve(void socket.destroy()))
+    for (const socket of sockets) socket.on('error', () => undefined).resume()
+    const open = (): number => sockets.filter(({ readyState }) => readyState === 'open').length
+    await expect.poll(open).toBeLessThanOrEqual(100)
+    expect((await call(`${gateway.url}/healthz`)).status).toBe(200)
   })
 
   test('is there until the end of leaving, and says how many are left', async () => {

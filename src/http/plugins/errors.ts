@@ -258,7 +258,8 @@ function titleOf(body: string): string {
   return String((JSON.parse(body) as { title: unknown }).title)
 }
 
-function toGatewayError(error: FastifyError): GatewayError | undefined {
+/** What a request is told of a failure; undefined when it is ours. */
+export function toGatewayError(error: FastifyError): GatewayError | undefined {
   if (error instanceof GatewayError) return error
   const refusal = FRAMEWORK_ERRORS[error.code]
   if (refusal !== undefined) return new RequestError(...refusal)
