@@ -68,6 +68,13 @@ function watch(metrics: Metrics, hub: Hub): void {
     hubs: { all: [hub], subscribers: READERS },
     streams: { openStreams: 1, chunkUse: { bytes: 0, hits: 0, misses: 0 } },
     budget: { taken: 0 },
+    limits: {
+      connections: READERS,
+      hubs: 1,
+      hub_ring_bytes: 1,
+      buffered_append_bytes: 1,
+      chunk_cache_bytes: 1,
+    },
   })
 }
 

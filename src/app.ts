@@ -43,7 +43,7 @@ import { HubRegistry } from './hub/registry.ts'
 import type { LogObserver } from './log/log-observer.ts'
 import type { DurableLog } from './log/log.ts'
 import { observed } from './log/observed-log.ts'
-import type { Metrics, Observers } from './metrics/metrics.ts'
+import type { Bounded, Metrics, Observers } from './metrics/metrics.ts'
 import { openMetrics } from './metrics/open.ts'
 import { StreamNames } from './protocol/names.ts'
 import { ProjectRule } from './protocol/project.ts'
@@ -142,7 +142,7 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
   const lane = config.FAST_LANE === 'on' ? openFastLane(app, onLane) : undefined
   // After the lane, which has a connection come twice when it gives it to Node.
   admission.watch(app.server)
-  metrics.watch({ admission, drain, readiness, hubs, streams, budget })
+  metrics.watch({ admission, drain, readiness, hubs, streams, budget, limits: boundsOf(config) })
   const ops = await openOps(app, { ...opsAddress(config), readiness, page: metrics.page, clock })
   const running = { app, hubs, drain, clock, subscriptions, lane, authenticator, ops, metrics }
   return { app, hubs, opsUrl: ops?.url, shutdown: () => shutdown(config, running) }
@@ -156,6 +156,16 @@ function routing({ AUTH_WRITE_MAY_CREATE, PUBLIC_URL, AUTH_COOKIE, TRACE_RECORDS
 
 function opsAddress({ METRICS_PORT: port, METRICS_HOST, HOST }: Config) {
   return { port, host: METRICS_HOST ?? HOST }
+}
+
+function boundsOf(config: Config): Readonly<Record<Bounded, number>> {
+  return {
+    connections: config.MAX_CONNECTIONS,
+    hubs: config.MAX_HUBS,
+    hub_ring_bytes: config.MAX_HUBS_BYTES,
+    buffered_append_bytes: config.MAX_BUFFERED_APPEND_BYTES,
+    chunk_cache_bytes: config.MAX_CHUNK_CACHE_BYTES,
+  }
 }
 
 /** What every part of this gateway has to do with. */

@@ -34,6 +34,10 @@ export type HubSubject = {
   look(): HubLook
 }
 
+/** What is bounded, by the name of the metric that says how much of it there is. */
+export type Bounded =
+  'connections' | 'hubs' | 'hub_ring_bytes' | 'buffered_append_bytes' | 'chunk_cache_bytes'
+
 /** Parts of the gateway, as far as they are looked at. */
 export type States = {
   readonly admission: { readonly counts: ConnectionCounts; readonly loopDelayMs: number }
@@ -42,6 +46,8 @@ export type States = {
   readonly hubs: { readonly all: Iterable<HubSubject>; readonly subscribers: number }
   readonly streams: { readonly openStreams: number; readonly chunkUse: ChunkUse }
   readonly budget: { readonly taken: number }
+  /** As configured. */
+  readonly limits: Readonly<Record<Bounded, number>>
 }
 
 /** What is shown. */

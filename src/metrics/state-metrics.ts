@@ -12,6 +12,7 @@ export function registerStates(to: Instruments, meter: Meter, states: States): v
   const sums = sumsOf(states)
   readers(to, sums)
   memory(to, states, sums)
+  limits(to, states)
   to.gauge(
     { name: 'hubs', help: 'Followed streams by phase.', labels: ['phase'] },
     () => sums().phases,
@@ -119,5 +120,17 @@ function memory(to: Instruments, { streams, budget }: States, sums: () => HubSum
   to.gauge(
     { name: 'open_streams', help: 'Streams whose state is in memory.' },
     () => streams.openStreams,
+  )
+}
+
+/** So that a share of them can be shown and judged without a look at the configuration. */
+function limits(to: Instruments, states: States): void {
+  to.gauge(
+    {
+      name: 'limit',
+      help: 'What is configured for the metric of that name, at most.',
+      labels: ['limit'],
+    },
+    () => Object.entries(states.limits).map(([limit, value]) => [{ limit }, value] as const),
   )
 }

@@ -314,6 +314,22 @@ describe('the port of the streams', () => {
     expect(refused).toBe(status === 401 ? 2 : 0)
   })
 
+  test('says what the gateway is bounded by, as configured', async () => {
+    const bounds = { connections: 50, hubs: 60, hub_ring_bytes: 7e6, buffered_append_bytes: 8e6 }
+    const gateway = await start({
+      MAX_CONNECTIONS: '50',
+      MAX_HUBS: '60',
+      MAX_HUBS_BYTES: '7000000',
+      MAX_APPEND_BYTES: '1000000',
+      MAX_BUFFERED_APPEND_BYTES: '8000000',
+      MAX_CHUNK_CACHE_BYTES: '9000000',
+    })
+    const page = await scrape(gateway.url)
+    for (const [name, value] of Object.entries({ ...bounds, chunk_cache_bytes: 9e6 })) {
+      expect([name, page.get(`limit{limit="${name}"}`)]).toEqual([name, value])
+    }
+  })
+
   test('shows them to everybody where everybody may do everything', async () => {
     const gateway = await start()
     expect((await scrape(gateway.url)).get('ready')).toBe(1)

@@ -16,6 +16,13 @@ const IDLE: States = {
   hubs: { all: [], subscribers: 0 },
   streams: { openStreams: 4, chunkUse: { bytes: 10, hits: 2, misses: 1 } },
   budget: { taken: 7 },
+  limits: {
+    connections: 20,
+    hubs: 10,
+    hub_ring_bytes: 500,
+    buffered_append_bytes: 60,
+    chunk_cache_bytes: 70,
+  },
 }
 
 /** Metrics, and a page of theirs as a map from series to value. */
@@ -53,6 +60,7 @@ buffered_append_bytes gauge
 chunk_cache_bytes gauge
 chunk_cache_requests_total counter
 open_streams gauge
+limit gauge
 http_requests_total counter
 http_request_duration_seconds histogram
 cache_class_total counter
@@ -125,6 +133,11 @@ describe('the page', () => {
       admission_event_loop_delay_seconds: 0.02,
       open_streams: 4,
       buffered_append_bytes: 7,
+      'limit{limit="connections"}': 20,
+      'limit{limit="hubs"}': 10,
+      'limit{limit="hub_ring_bytes"}': 500,
+      'limit{limit="buffered_append_bytes"}': 60,
+      'limit{limit="chunk_cache_bytes"}': 70,
       chunk_cache_bytes: 10,
       'chunk_cache_requests_total{result="hit"}': 2,
       drain_remaining: 0,
