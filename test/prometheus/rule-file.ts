@@ -33,6 +33,7 @@ const RuleFile = z.strictObject({
 })
 
 const UnitTests = z.object({
+  group_eval_order: z.array(z.string()).default([]),
   tests: z.array(
     z.object({
       alert_rule_test: z
@@ -49,31 +50,38 @@ export type Alert = z.infer<typeof Alert>
 export async function readRules(): Promise<{
   readonly recordings: readonly Recording[]
   readonly alerts: readonly Alert[]
+  /** The names of their groups, in the order of the file. */
+  readonly groups: readonly string[]
 }> {
   const { groups } = RuleFile.parse(parse(await readFile(RULES, 'utf8')))
   const rules = groups.flatMap((group) => group.rules)
   return {
     recordings: rules.filter((rule) => 'record' in rule),
     alerts: rules.filter((rule) => 'alert' in rule),
+    groups: groups.map(({ name }) => name),
   }
 }
 
-/** The names of the files with unit tests, and which alerts they see fire and see quiet. */
+/**
+ * The names of the files with unit tests, which alerts they see fire and see quiet, and in which
+ * order each has groups evaluated.
+ */
 export async function readUnitTests(): Promise<{
   readonly files: readonly string[]
+  readonly orders: readonly (readonly string[])[]
   readonly firing: ReadonlySet<string>
   readonly quiet: ReadonlySet<string>
 }> {
   const files = (await readdir(UNIT_TESTS)).filter((name) => name.endsWith('.yaml')).sort()
   const texts = await Promise.all(files.map((name) => readFile(`${UNIT_TESTS}${name}`, 'utf8')))
-  const cases = texts
-    .flatMap((text) => UnitTests.parse(parse(text)).tests)
-    .flatMap((test) => test.alert_rule_test)
+  const parsed = texts.map((text) => UnitTests.parse(parse(text)))
+  const cases = parsed.flatMap(({ tests }) => tests).flatMap((test) => test.alert_rule_test)
   const namesOf = (fires: boolean) =>
     new Set(
       cases
         .filter(({ exp_alerts: expected = [] }) => expected.length > 0 === fires)
         .map(({ alertname }) => alertname),
     )
-  return { files, firing: namesOf(true), quiet: namesOf(false) }
+  const orders = parsed.map((file) => file.group_eval_order)
+  return { files, orders, firing: namesOf(true), quiet: namesOf(false) }
 }

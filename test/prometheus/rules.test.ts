@@ -6,9 +6,9 @@ import { readDashboard } from './dashboard.ts'
 import { isMissing } from '../support/programs.ts'
 import { RULES, RUNBOOK, UNIT_TESTS, readRules, readUnitTests } from './rule-file.ts'
 
-const { alerts, recordings } = await readRules()
+const { alerts, recordings, groups } = await readRules()
 const names = alerts.map(({ alert }) => alert)
-const { files, firing, quiet } = await readUnitTests()
+const { files, orders, firing, quiet } = await readUnitTests()
 
 /** GitHub's anchor of a heading of one word. */
 const anchorOf = (alert: string): string => alert.toLowerCase()
@@ -22,6 +22,10 @@ describe.skipIf(isMissing(PROMETHEUS))('promtool', () => {
   it.concurrent.each(files)('sees alerts fire and stay quiet as in %s', async (file) => {
     expect(await promtool(['test', 'rules', file], UNIT_TESTS)).toContain('SUCCESS')
   })
+})
+
+it('unit tests have all groups in order: in another one, alerts see what was recorded before', () => {
+  expect(orders).toEqual(files.map(() => groups))
 })
 
 describe('every alert', () => {
