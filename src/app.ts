@@ -253,6 +253,7 @@ function createSubscriptions(
   }
   return new Subscriptions({
     ...parts,
+    log: observed(parts.log, parts.observers.subscriptionLog),
     streams,
     commandTimeoutMs: config.APPEND_TIMEOUT_MS,
     takeoverMs: config.SUBSCRIPTION_TAKEOVER_MS,

@@ -10,8 +10,10 @@ export type Usage = {
   /** In ms, by a clock that goes on evenly. */
   readonly at: number
   readonly quantities: Quantities
-  /** What read sessions delivered: a part of what was read. */
+  /** What read sessions of hubs delivered: a part of what was read. */
   readonly sessionGib: number
+  /** Minutes of read sessions that are not for readers: a part of all. */
+  readonly ownSessionMinutes: number
   /** Minutes that live readers were there, all of them together. */
   readonly readerMinutes: number
   /** What readers were sent, of data as S2 has it: each its copy. */
@@ -69,10 +71,12 @@ export function monthAtRate(from: Usage, to: Usage, prices: Prices): Month {
   const ms = Math.max(to.at - from.at, SHORTEST_MS)
   const used = totalCost(to.quantities, prices) - totalCost(from.quantities, prices)
   const sessionMinutes = to.quantities.read_session_minute - from.quantities.read_session_minute
+  const ownMinutes = to.ownSessionMinutes - from.ownSessionMinutes
   const readerMinutes = to.readerMinutes - from.readerMinutes
   const moreGib = to.deliveredGib - from.deliveredGib - (to.sessionGib - from.sessionGib)
   const more =
-    (readerMinutes - sessionMinutes) * prices.read_session_minute + moreGib * prices.read_gib
+    (readerMinutes - (sessionMinutes - ownMinutes)) * prices.read_session_minute +
+    moreGib * prices.read_gib
   return {
     overSeconds: ms / 1000,
     usd: (used / ms) * MONTH_MS,

@@ -147,3 +147,18 @@ export class LogMetrics implements LogObserver, ConnectionObserver {
     this.#replaced += 1
   }
 }
+
+/**
+ * Hears of what the gateway follows for itself, beside {@link LogMetrics}: those sessions would be
+ * the same without fan-out.
+ */
+export function ownSessions(meter: Meter): LogObserver {
+  return {
+    onCall: () => undefined,
+    onReadSessionOpened: () => meter.ownSessions.add(),
+    onReadSessionEnded: () => meter.ownSessions.remove(),
+    onRecordsDelivered: (_records, bytes) => meter.onOwnRecordsDelivered(bytes),
+    onAppendSessionOpened: () => undefined,
+    onAppendSessionEnded: () => undefined,
+  }
+}

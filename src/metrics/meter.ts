@@ -39,13 +39,15 @@ const SAMPLE_MS = 15_000
 export class Meter {
   readonly prices: Prices
   readonly readSessions: OpenTime
+  /** Those of them that are not for readers. */
+  readonly ownSessions: OpenTime
   readonly appendSessions: OpenTime
   readonly readers: OpenTime
   readonly #clock: Clock
   readonly #isBilled: boolean
   readonly #since: number
   readonly #calls = { append: 0, read: 0, check_tail: 0, create_stream: 0, list_streams: 0 }
-  readonly #bytes = { written: 0, read: 0, bySession: 0, delivered: 0 }
+  readonly #bytes = { written: 0, read: 0, bySession: 0, byOwnSession: 0, delivered: 0 }
   /** Of the window, the oldest first. */
   #samples: readonly Usage[]
   #cancelTimer = (): void => undefined
@@ -56,6 +58,7 @@ export class Meter {
     this.#isBilled = isBilled
     this.#since = clock.now()
     this.readSessions = new OpenTime(clock)
+    this.ownSessions = new OpenTime(clock)
     this.appendSessions = new OpenTime(clock)
     this.readers = new OpenTime(clock)
     this.#samples = [this.usage()]
@@ -75,13 +78,18 @@ export class Meter {
     this.#bytes.bySession += bytes
   }
 
+  /** Of a session that is not for readers. They are told of as of any, too. */
+  onOwnRecordsDelivered(bytes: number): void {
+    this.#bytes.byOwnSession += bytes
+  }
+
   onBatch({ readers, bytes }: BatchDelivery): void {
     this.#bytes.delivered += readers * bytes
   }
 
   /** Since the start. */
   usage(): Usage {
-    const { written, read, bySession, delivered } = this.#bytes
+    const { written, read, bySession, byOwnSession, delivered } = this.#bytes
     return {
       at: this.#clock.elapsed(),
       quantities: {
@@ -91,7 +99,8 @@ export class Meter {
         written_gib: written / GIB,
         read_gib: (read + bySession) / GIB,
       },
-      sessionGib: bySession / GIB,
+      sessionGib: (bySession - byOwnSession) / GIB,
+      ownSessionMinutes: this.ownSessions.ms / MINUTE_MS,
       readerMinutes: this.readers.ms / MINUTE_MS,
       deliveredGib: delivered / GIB,
     }

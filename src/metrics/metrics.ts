@@ -17,6 +17,8 @@ import type { Bill } from './bill.ts'
 /** What hears of each layer; undefined where nobody counts. */
 export type Observers = {
   readonly log?: LogObserver
+  /** Of the log as subscriptions have it; of what they do with it {@link log} hears, too. */
+  readonly subscriptionLog?: LogObserver
   readonly s2Connections?: ConnectionObserver
   readonly hubs?: HubObserver
   readonly onHubTransition?: (transition: HubTransition) => void

@@ -4,7 +4,7 @@ import { Registry, collectDefaultMetrics } from 'prom-client'
 import { HttpMetrics, LiveMetrics } from './http-metrics.ts'
 import { HubMetrics } from './hub-metrics.ts'
 import { Instruments } from './instruments.ts'
-import { LogMetrics } from './log-metrics.ts'
+import { LogMetrics, ownSessions } from './log-metrics.ts'
 import { Meter } from './meter.ts'
 import type { MeterOptions } from './meter.ts'
 import type { Metrics, MetricsPage, Observers, States } from './metrics.ts'
@@ -36,6 +36,7 @@ export class PromMetrics implements Metrics {
     const http = new HttpMetrics(to)
     this.observers = {
       log,
+      subscriptionLog: ownSessions(meter),
       s2Connections: log,
       hubs,
       onHubTransition: (transition) => hubs.onTransition(transition),

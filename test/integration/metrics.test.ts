@@ -350,6 +350,19 @@ describe('the port of the streams', () => {
 })
 
 describe('the bill', () => {
+  test('without readers it is the same without fan-out: subscriptions have a session, too', async () => {
+    // Nothing but sessions costs anything.
+    const S2_PRICES = 'append=0 read=0 check_tail=0 create_stream=0 written_gib=0 read_gib=0'
+    const gateway = await start({ ...OWN_PORT, SUBSCRIPTIONS: 'on', S2_PRICES })
+    const sessions = async () => (await scrape(gateway.opsUrl ?? '')).get('log_read_sessions')
+    await expect.poll(sessions).toBe(1)
+    const { month } = JSON.parse((await call(`${gateway.opsUrl}/bill`)).body) as {
+      readonly month: Readonly<Record<string, number>>
+    }
+    expect(month['read_sessions']).toBeGreaterThan(0)
+    expect(month['ratio']).toBeCloseTo(1, 3)
+  })
+
   test('counts what was asked of the log, at the prices that were set', async () => {
     const gateway = await start({ ...OWN_PORT, S2_PRICES: 'append=1 read=0 check_tail=0' })
     await createJsonStream(gateway.stream('a'))

@@ -19,6 +19,7 @@ const usage = (at: number, quantities: Partial<Quantities> = {}, rest: Partial<U
   at,
   quantities: { ...NOTHING, ...quantities },
   sessionGib: 0,
+  ownSessionMinutes: 0,
   readerMinutes: 0,
   deliveredGib: 0,
   ...rest,
@@ -64,6 +65,16 @@ describe('monthAtRate', () => {
     expect(month.usd).toBeCloseTo(100 * 43_200 * 1e-7, 9)
     expect(month.usdWithoutFanOut).toBeCloseTo(month.usd, 9)
     expect([month.readers, month.readSessions]).toEqual([0, 0])
+  })
+
+  test('without fan-out the sessions that are not for readers stay', () => {
+    const idle = monthAtRate(
+      usage(0),
+      usage(5 * MINUTES, { read_session_minute: 5 }, { ownSessionMinutes: 5 }),
+      S2_LIST,
+    )
+    expect(idle.usd).toBeCloseTo(0.0432, 9)
+    expect(idle.usdWithoutFanOut).toBeCloseTo(0.0432, 9)
   })
 
   test('without fan-out each reader is sent its own copy', () => {

@@ -74,8 +74,10 @@ describe('Meter', () => {
     const { meter } = start()
     meter.onRecordsDelivered(GIB)
     meter.onBatch({ readers: 50, bytes: GIB, sentBytes: 0, latencyMs: 0 })
+    meter.onRecordsDelivered(GIB)
+    meter.onOwnRecordsDelivered(GIB)
     const { sessionGib, deliveredGib, quantities } = meter.usage()
-    expect([sessionGib, quantities.read_gib, deliveredGib]).toEqual([1, 1, 50])
+    expect([sessionGib, quantities.read_gib, deliveredGib]).toEqual([1, 2, 50])
   })
 
   test('judges a month by the last five minutes', () => {
