@@ -98,5 +98,5 @@ keep it; else a random text, 64 characters of 62 kinds.
 {{/* Seconds from the deletion of a pod to its end by force. */}}
 {{- define "gateway.terminationGracePeriodSeconds" -}}
 {{- $drain := divf .Values.shutdown.graceMs 1000 | ceil | int }}
-{{- add .Values.shutdown.preStopSeconds $drain 5 }}
+{{- add .Values.shutdown.preStopSeconds $drain 8 }}
 {{- end }}

@@ -129,14 +129,14 @@ describe.skipIf(areMissing('helm'))('the pod', () => {
   })
 
   test.each([
-    { shutdown: undefined, preStop: 10, graceMs: '30000', total: 45 },
+    { shutdown: undefined, preStop: 10, graceMs: '30000', total: 48 },
     {
       shutdown: { graceMs: 90_500, preStopSeconds: 15 },
       preStop: 15,
       graceMs: '90500',
-      total: 111,
+      total: 114,
     },
-    { shutdown: { graceMs: 1_000_000 }, preStop: 10, graceMs: '1000000', total: 1015 },
+    { shutdown: { graceMs: 1_000_000 }, preStop: 10, graceMs: '1000000', total: 1018 },
   ])('outlives its drain: $total s', async ({ shutdown, preStop, graceMs, total }) => {
     const values = shutdown === undefined ? TOKEN : { ...TOKEN, shutdown }
     const manifests = await render({ values })
