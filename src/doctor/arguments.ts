@@ -109,6 +109,10 @@ function parse(
   const target = parseTarget(url)
   if (target === undefined) throw new Wrong(`${url} is no URL as https://streams.example.com`)
   const token = values.token ?? environmentToken
+  const only = values.only === undefined ? undefined : names('--only', values.only, checks)
+  const skip = names('--skip', values.skip, checks)
+  // A run of nothing would say that all is well.
+  if ((only ?? checks).every((name) => skip.includes(name))) throw new Wrong('no check is left')
   return {
     kind: 'run',
     options: {
@@ -122,8 +126,8 @@ function parse(
       strict: values.strict,
       insecure: values.insecure,
       http1: values.http1,
-      only: values.only === undefined ? undefined : names('--only', values.only, checks),
-      skip: names('--skip', values.skip, checks),
+      only,
+      skip,
       userAgent: USER_AGENT,
     },
   }

@@ -33,7 +33,11 @@ export type Answer = Omit<Incoming, 'body' | 'isWhole'> & {
 
 /** How often a request is sent that is answered 429, and how long it waits between. */
 const ATTEMPTS = 3
-const LONGEST_WAIT_S = 5
+const LONGEST_WAIT_MS = 5000
+const USUAL_WAIT_MS = 1000
+
+/** The doctor asks for no more than 1 MiB: what has no end is no answer. */
+const MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 export type Speech = {
   /** What a TLS server chose, in the names of RFC 7301. */
@@ -88,7 +92,7 @@ export class Context {
       const answer = await this.#callOnce(path, call)
       const isLast = attempt === ATTEMPTS || call.once === true
       if (answer.status !== 429 || isLast) return answer
-      await this.sleep(Math.min(LONGEST_WAIT_S, Number(answer.headers['retry-after'] ?? 1)) * 1000)
+      await this.sleep(waitOf(answer.headers))
     }
   }
 
@@ -99,6 +103,7 @@ export class Context {
     ])
     const incoming = await this.#send(path, call, signal)
     const bytes = await allOf(incoming.body)
+    if (bytes === undefined) throw new WireError('the answer is endless')
     if (signal.aborted && !incoming.isWhole())
       throw new WireError('the answer did not come to its end')
     if (!incoming.isWhole()) throw new WireError('the answer was cut off', 'CUT')
@@ -164,12 +169,24 @@ export class Context {
   }
 }
 
-/** What comes of it; what is cut off shows in the answer. */
-function allOf(body: Readable): Promise<Buffer> {
+/** How long a refusal asks to wait, in ms: seconds or a date (RFC 9110 §10.2.3). */
+function waitOf({ 'retry-after': text = '' }: Headers): number {
+  const ms = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now()
+  return Number.isNaN(ms) ? USUAL_WAIT_MS : Math.min(LONGEST_WAIT_MS, Math.max(0, ms))
+}
+
+/** What comes of it; what is cut off shows in the answer. Undefined when it is too much. */
+function allOf(body: Readable): Promise<Buffer | undefined> {
   const chunks: Buffer[] = []
+  let size = 0
   return new Promise((resolve) => {
     const settle = (): void => resolve(Buffer.concat(chunks))
-    body.on('data', (chunk: Buffer) => chunks.push(chunk))
+    body.on('data', (chunk: Buffer) => {
+      size += chunk.length
+      if (size <= MAX_ANSWER_BYTES) return void chunks.push(chunk)
+      resolve(undefined)
+      body.destroy()
+    })
     body.once('end', settle)
     body.once('close', settle)
   })

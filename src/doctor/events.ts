@@ -15,6 +15,9 @@ export type TimedEvent = {
 /** How a response ended: as it should, or cut off. */
 export type End = { readonly at: number; readonly isWhole: boolean }
 
+/** Of one event. What is longer is none: all that the doctor appends to streams it follows is short. */
+const MAX_EVENT_CHARS = 1024 * 1024
+
 export class EventReader {
   readonly incoming: Incoming
   readonly events: TimedEvent[] = []
@@ -84,6 +87,7 @@ export class EventReader {
     const blocks = (this.#rest + text).split(/\r\n\r\n|\n\n|\r\r/)
     this.#rest = blocks.pop() ?? ''
     for (const block of blocks) this.#takeBlock(block)
+    if (this.#rest.length > MAX_EVENT_CHARS) this.#leave()
     this.#tell()
   }
 

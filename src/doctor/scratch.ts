@@ -15,6 +15,8 @@ const HISTORY_MESSAGES = 1500
 const DELETES_AT_ONCE = 8
 const DELETE_ATTEMPTS = 3
 const DELETE_PAUSE_MS = 1000
+/** May have been said by a proxy that had passed the request on. */
+const REQUEST_TIMEOUT = 408
 const DELETED: ReadonlySet<number> = new Set([200, 202, 204, 404, 410])
 
 type Caller = Pick<Context, 'options' | 'call' | 'sleep'>
@@ -23,9 +25,16 @@ type Caller = Pick<Context, 'options' | 'call' | 'sleep'>
 export class CreateError extends Error {
   readonly status: number
 
-  constructor({ status, body }: Answer) {
-    super(`PUT was answered ${status}${body === '' ? '' : `: ${body.slice(0, 300)}`}`)
+  constructor({ status, headers, body }: Answer) {
+    const { location } = headers
+    const where = status >= 300 && status < 400 && location !== undefined ? ` to ${location}` : ''
+    super(`PUT was answered ${status}${where}${body === '' ? '' : `: ${body.slice(0, 300)}`}`)
     this.status = status
+  }
+
+  /** Whether it is certain that there is no stream. */
+  get isFinal(): boolean {
+    return this.status >= 300 && this.status < 500 && this.status !== REQUEST_TIMEOUT
   }
 }
 

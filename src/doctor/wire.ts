@@ -81,7 +81,27 @@ const WORDS: Readonly<Record<string, string>> = {
   DEPTH_ZERO_SELF_SIGNED_CERT: 'the certificate is self-signed (--insecure takes it)',
   SELF_SIGNED_CERT_IN_CHAIN: 'the certificate is self-signed (--insecure takes it)',
   ERR_TLS_CERT_ALTNAME_INVALID: 'the certificate is for another host (--insecure takes it)',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+    'the certificate is signed by nobody known here, or its chain is incomplete (--insecure takes it)',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+    'the certificate is signed by nobody known here (--insecure takes it)',
   CERT_HAS_EXPIRED: 'the certificate has expired (--insecure takes it)',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'what answers does not speak TLS: is it http://?',
+  HPE_INVALID_CONSTANT: 'what answers does not speak HTTP',
+}
+
+/** Of errors after which nothing of a request can have been heard. */
+const UNHEARD: ReadonlySet<string> = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'HPE_INVALID_CONSTANT',
+])
+
+export function isUnheard({ code = '' }: WireError): boolean {
+  return UNHEARD.has(code)
 }
 
 /** What went wrong, in words. */

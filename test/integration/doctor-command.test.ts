@@ -4,6 +4,7 @@ import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { once } from 'node:events'
+import { Readable, pipeline } from 'node:stream'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { JWT_ENV, tokenOf } from '../support/access-tokens.ts'
 import { CleanUps } from '../support/clean-ups.ts'
@@ -115,16 +116,49 @@ describe('doctor', () => {
     const url = `http://127.0.0.1:${await freePort()}`
     const { code, out } = await ended(command(['doctor', url]))
     expect([code, out]).toEqual([3, expect.stringContaining('refused')])
+    expect(out).not.toContain('could not be deleted')
+  })
+
+  test('ends with 3 where it is sent elsewhere, and says where', async () => {
+    const url = await siteOf((response) => {
+      response.writeHead(308, { location: 'https://other.example/' }).end()
+    })
+    const { code, out } = await ended(command(['doctor', url, '--json']))
+    expect([code, JSON.parse(out)]).toEqual([
+      3,
+      expect.objectContaining({
+        left: [],
+        unreachable: expect.stringContaining('308 to https://other.example/') as string,
+      }),
+    ])
+  })
+
+  test('waits as long as a refusal says, by seconds or by a date', async () => {
+    const times: number[] = []
+    const url = await siteOf((response) => {
+      times.push(Date.now())
+      const retryAfter = new Date(Date.now() + 2000).toUTCString()
+      response.writeHead(times.length > 1 ? 403 : 429, { 'retry-after': retryAfter }).end()
+    })
+    expect(await ended(command(['doctor', url]))).toMatchObject({ code: 3, error: '' })
+    expect((times[1] ?? 0) - (times[0] ?? 0)).toBeGreaterThan(900)
+  })
+
+  test('ends with 1 where answers have no end', async () => {
+    const url = await siteOf((response, method) => {
+      if (method !== 'GET') return void response.writeHead(201).end()
+      response.writeHead(200, { 'content-type': 'text/event-stream' })
+      pipeline(endless(), response, () => undefined)
+    })
+    const { code, out } = await ended(command(['doctor', url, '--json', ...ENDLESS]))
+    const { checks } = JSON.parse(out) as { checks: readonly { id: string; status: string }[] }
+    expect([code, checks.map(({ status }) => status)]).toEqual([1, ['fail', 'fail']])
   })
 
   test('ends with 3 at a site that is no gateway', async () => {
-    const site = http.createServer((_request, response) => {
+    const url = await siteOf((response) => {
       response.setHeader('content-type', 'text/html').end('<h1>Welcome</h1>')
     })
-    site.listen(0, '127.0.0.1')
-    await once(site, 'listening')
-    onTestFinished(() => void site.close())
-    const url = `http://127.0.0.1:${(site.address() as AddressInfo).port}`
     const { code, out } = await ended(command(['doctor', url, '--json']))
     expect([code, JSON.parse(out)]).toEqual([
       3,
@@ -156,6 +190,31 @@ describe('doctor', () => {
     }
   })
 })
+
+const ENDLESS = ['--only', 'sse-delivery,tail', '--timeout', '2']
+
+function endless(): Readable {
+  const bytes = Buffer.alloc(64 * 1024, 'x')
+  return new Readable({
+    read() {
+      this.push(bytes)
+    },
+  })
+}
+
+/** Starts a server that is no gateway. Returns its URL. */
+async function siteOf(
+  answer: (response: http.ServerResponse, method: string | undefined) => void,
+): Promise<string> {
+  const site = http.createServer((request, response) => {
+    request.resume()
+    answer(response, request.method)
+  })
+  site.listen(0, '127.0.0.1')
+  await once(site, 'listening')
+  onTestFinished(() => void site.close())
+  return `http://127.0.0.1:${(site.address() as AddressInfo).port}`
+}
 
 async function relayHas(relay: RecordingRelay, text: string): Promise<void> {
   const wait = { timeout: 15_000, interval: 20 }

@@ -62,6 +62,8 @@ describe('the command line', () => {
     ['a time that is none', [URL_OF, '--timeout', 'soon']],
     ['a time that is too long', [URL_OF, '--timeout', '3601']],
     ['a check that there is not', [URL_OF, '--only', 'tails']],
+    ['no check at all', [URL_OF, '--only', '']],
+    ['none that is left', [URL_OF, '--only', 'tail', '--skip', 'tail']],
     ['the same to be skipped', [URL_OF, '--skip', 'tails']],
     ['an origin with a path', [URL_OF, '--origin', 'https://app.example/']],
     ['an origin that is none', [URL_OF, '--origin', '*']],

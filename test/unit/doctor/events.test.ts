@@ -53,6 +53,16 @@ describe('a reader of events', () => {
     expect(reader.end).toMatchObject({ isWhole: true })
   })
 
+  test('leaves what has no end', async () => {
+    const { body, reader } = reading()
+    const text = 'x'.repeat(64 * 1024)
+    for (let n = 0; n < 20 && !body.destroyed; n += 1) {
+      body.write(text)
+      await reader.until(() => false, 1)
+    }
+    expect([body.destroyed, reader.end]).toMatchObject([true, { isWhole: false }])
+  })
+
   test('tells what was cut off', async () => {
     const { body, reader } = reading()
     body.destroy()
