@@ -60,6 +60,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 http://{{ .Release.Name | trunc 48 | trimSuffix "-" }}-s2-lite:{{ .Values.s2Lite.service.port }}
 {{- end }}
 
+{{/* The port that a URL names, or that of its scheme. */}}
+{{- define "gateway.portOf" -}}
+{{- $url := urlParse . }}
+{{- default (ternary "443" "80" (eq $url.scheme "https")) (regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host)) }}
+{{- end }}
+
 {{/* Not empty when this release makes a Secret with the keys of tokens. */}}
 {{- define "gateway.makesAuthSecret" -}}
 {{- if and (eq .Values.auth.mode "jwt") (not .Values.auth.existingSecret) }}true{{ end }}

@@ -83,7 +83,8 @@ describe.skipIf(areMissing('helm'))('the notes', () => {
     {
       what: 'a load balancer',
       values: { ...S2, service: { type: 'LoadBalancer', port: 8080 } },
-      says: ".status.loadBalancer.ingress[0].*}'):8080/v1/stream",
+      // Not `*`: of an address Kubernetes says the `ipMode`, too.
+      says: "ingress[0].ip}{.status.loadBalancer.ingress[0].hostname}'):8080/v1/stream",
     },
     {
       what: 'who has tokens',

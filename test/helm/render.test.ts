@@ -114,10 +114,11 @@ describe.skipIf(areMissing('helm'))('the pod', () => {
 
   test('is alive by /healthz, ready by /readyz, and has resources', async () => {
     const container = gatewayContainer(await render({ example: 'minimal' }))
-    const probe = (path: string): object => ({ httpGet: { path, port: 'http' } })
+    const probe = (path: string, port = 'http'): object => ({ httpGet: { path, port } })
     expect(container).toMatchObject({
       startupProbe: probe('/healthz'),
-      livenessProbe: probe('/healthz'),
+      // On the other port connections above MAX_CONNECTIONS are dropped: it would be restarted.
+      livenessProbe: probe('/healthz', 'metrics'),
       readinessProbe: probe('/readyz'),
       resources: { requests: { memory: '1Gi' }, limits: { memory: '2Gi' } },
       ports: [
@@ -158,6 +159,13 @@ describe.skipIf(areMissing('helm'))('the pod', () => {
     ])
   })
 
+  test('may take as long as it has to be ready before the next one goes', async () => {
+    const manifests = await render({ values: { ...TOKEN, minReadySeconds: 900 } })
+    const { spec } = gatewayDeployment(manifests)
+    // Kubernetes refuses one that is not longer.
+    expect(spec).toMatchObject({ minReadySeconds: 900, progressDeadlineSeconds: 1500 })
+  })
+
   test('has whole numbers and flags in its environment as they were written', async () => {
     const environment = environmentOf(await render({ example: 'everything' }))
     expect(environment).toMatchObject({
@@ -176,7 +184,10 @@ describe.skipIf(areMissing('helm'))('the pod', () => {
     const environment = environmentOf(manifests)
     expect(environment).toMatchObject({ METRICS: 'off' })
     expect(environment).not.toHaveProperty('METRICS_PORT')
-    expect(gatewayContainer(manifests)).toMatchObject({ ports: [{ name: 'http' }] })
+    expect(gatewayContainer(manifests)).toMatchObject({
+      ports: [{ name: 'http' }],
+      livenessProbe: { httpGet: { port: 'http' } },
+    })
     expect(kinds(manifests).filter((kind) => kind === 'Service')).toHaveLength(1)
   })
 
@@ -364,6 +375,18 @@ describe.skipIf(areMissing('helm'))('monitoring', () => {
     )
     expect(ports).toEqual(['http', 'metrics'])
     expect(out).toEqual([53, 53, 443, 8080, 4318])
+  })
+
+  test.each([
+    ['http://s2-lite.storage:8081', 8081],
+    ['http://s2-lite.storage/', 80],
+    ['https://[2001:db8::7]', 443],
+    ['http://[2001:db8::7]:9000/', 9000],
+  ])('lets out what goes to %s', async (endpoint, port) => {
+    const values = { s2: { endpoint }, networkPolicy: { enabled: true } }
+    const { spec } = only(await render({ values }), 'NetworkPolicy')
+    expect(spec.egress.flatMap(({ ports }) => ports.map((rule) => rule.port))).toContain(port)
+    expect(spec.egress).toHaveLength(3)
   })
 })
 

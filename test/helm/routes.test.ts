@@ -1,8 +1,8 @@
 /** What Ingress controllers and Gateways are told: events as they come, one path to one gateway. */
 import { describe, expect, test } from 'vitest'
-import { FULL_NAME, kinds, notes, only, render } from './chart.ts'
+import { FULL_NAME, chartArguments, helm, kinds, notes, only, render } from './chart.ts'
 import type { Values } from './chart.ts'
-import { areMissing } from './tools.ts'
+import { KUBERNETES, areMissing } from './tools.ts'
 
 const S2 = { s2: { basin: 'acme-streams', accessToken: 'token' } }
 
@@ -148,7 +148,7 @@ describe.skipIf(areMissing('helm'))('a route of the Gateway API', () => {
     const httpRoute = {
       enabled: true,
       parentRefs: [{ name: 'public' }],
-      envoyGateway: { enabled: true },
+      envoyGateway: { enabled: true, maxParallelRequests: 1_000_000 },
     }
     const values = { ...S2, httpRoute, routeByStream: { enabled: false } }
     const manifests = await render({ values })
@@ -156,9 +156,13 @@ describe.skipIf(areMissing('helm'))('a route of the Gateway API', () => {
     const { spec } = only(manifests, 'BackendTrafficPolicy')
     expect(spec.loadBalancer).toBeUndefined()
     expect(spec.circuitBreaker).toEqual({
-      maxConnections: 100_000,
-      maxPendingRequests: 100_000,
-      maxParallelRequests: 100_000,
+      maxConnections: 1_000_000,
+      maxPendingRequests: 1_000_000,
+      maxParallelRequests: 1_000_000,
     })
+    // As whoever renders it without Helm gets it: not as 1e+06.
+    const given = [...(await chartArguments({ values })), '--kube-version', KUBERNETES]
+    const text = await helm(['template', 'acme', ...given])
+    expect(text).toContain('maxConnections: 1000000\n')
   })
 })
