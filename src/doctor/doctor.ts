@@ -10,7 +10,7 @@ import { renderResult, renderTail } from './report.ts'
 import type { Report } from './report.ts'
 import { runChecks } from './runner.ts'
 import { CreateError } from './scratch.ts'
-import { WireError, isUnheard } from './wire.ts'
+import { WireError } from './wire.ts'
 
 export type Io = {
   readonly out: (text: string) => void
@@ -73,7 +73,6 @@ async function findAll(options: Options, io: Io): Promise<Findings> {
   }
   let results: readonly Result[] = []
   let unreachable: string | undefined
-  let isEmpty = false
   try {
     await context.streams.create()
     const onResult = (result: Result): void => {
@@ -82,9 +81,8 @@ async function findAll(options: Options, io: Io): Promise<Findings> {
     results = await runChecks(chosen(options), context, { signal, onResult })
   } catch (error) {
     unreachable = signal.aborted ? undefined : explain(error)
-    isEmpty = createdNothing(error)
   }
-  const left = isEmpty ? [] : await cleanUp(context)
+  const left = await cleanUp(context)
   context.close()
   const { proxies } = context.sightings
   return { protocol: `HTTP/${context.wire.version}`, proxies, results, left, unreachable }
@@ -110,13 +108,6 @@ async function cleanUp(context: Context): Promise<readonly string[]> {
   } finally {
     own.close()
   }
-}
-
-/** Whether a request to create a stream that failed so has certainly created none. */
-function createdNothing(error: unknown): boolean {
-  return error instanceof CreateError
-    ? error.isFinal
-    : error instanceof WireError && isUnheard(error)
 }
 
 function explain(error: unknown): string {

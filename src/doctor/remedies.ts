@@ -186,6 +186,8 @@ export const REMEDIES = {
   urls: {
     nginx:
       'proxy_pass without a path (http://upstream, not http://upstream/): with one, names are decoded; merge_slashes off',
+    Traefik:
+      'http.encodedCharacters of the entry point: allowEncodedPercent and the others true (from 3.6.3 on)',
     Envoy: 'normalize_path and merge_slashes off, path_with_escaped_slashes_action: KEEP_UNCHANGED',
     Cloudflare: 'Rules > URL normalization: off to the origin',
     all: 'pass paths and queries on as they were sent: names are percent-encoded',

@@ -4,7 +4,7 @@
  */
 import type { Answer, Call, Context } from './context.ts'
 import { encodeName } from './target.ts'
-import { WireError } from './wire.ts'
+import { WireError, isUnheard } from './wire.ts'
 import type { Headers } from './wire.ts'
 
 const TEXT = 'text/plain'
@@ -49,7 +49,7 @@ export class ScratchStreams {
     this.#run = run
   }
 
-  /** The path of a stream that does not exist. It is deleted in the end all the same. */
+  /** The path of a stream that does not exist. It is deleted in the end, if it may exist by then. */
   newPath(suffix = ''): string {
     const { target, streamPrefix } = this.#context.options
     this.#count += 1
@@ -60,7 +60,8 @@ export class ScratchStreams {
 
   /** A stream that is not created yet. */
   uncreated(suffix = '', type = TEXT): ScratchStream {
-    return new ScratchStream(this.#context, this.newPath(suffix), type)
+    const path = this.newPath(suffix)
+    return new ScratchStream(this.#context, path, type, () => this.#paths.delete(path))
   }
 
   /**
@@ -111,29 +112,45 @@ async function isDeleted(context: Caller, path: string): Promise<boolean> {
   return false
 }
 
+/** Whether a PUT that failed so has certainly created no stream. */
+function hasCreatedNothing(error: unknown): boolean {
+  if (error instanceof CreateError) return error.isFinal
+  return error instanceof WireError && isUnheard(error)
+}
+
 export class ScratchStream {
   readonly path: string
   readonly #context: Caller
   readonly #type: string
+  readonly #forget: () => void
+  #exists = false
   /** What lets shared caches keep answers of a private stream (`rk`), if it has one. */
   readerKey: string | undefined
 
-  constructor(context: Caller, path: string, type = TEXT) {
+  /** `forget` is called when it is certain that there is no such stream. */
+  constructor(context: Caller, path: string, type: string, forget: () => void) {
     this.#context = context
     this.path = path
     this.#type = type
+    this.#forget = forget
   }
 
   /** @throws CreateError it was refused */
   async create(headers: Headers = {}): Promise<Answer> {
     const all = { 'content-type': this.#type, 'stream-ttl': String(TTL_S), ...headers }
-    const answer = await this.#context.call(this.path, { method: 'PUT', headers: all })
-    const isCreated = answer.status === 201 || answer.status === 200
-    // A site that answers all it is asked with its page is no gateway.
-    const isPage = (answer.headers['content-type'] ?? '').startsWith('text/html')
-    if (!isCreated || isPage) throw new CreateError(answer)
-    this.readerKey = answer.headers['stream-reader-key']
-    return answer
+    try {
+      const answer = await this.#context.call(this.path, { method: 'PUT', headers: all })
+      const isCreated = answer.status === 201 || answer.status === 200
+      // A site that answers all it is asked with its page is no gateway.
+      const isPage = (answer.headers['content-type'] ?? '').startsWith('text/html')
+      if (!isCreated || isPage) throw new CreateError(answer)
+      this.#exists = true
+      this.readerKey = answer.headers['stream-reader-key']
+      return answer
+    } catch (error) {
+      if (!this.#exists && hasCreatedNothing(error)) this.#forget()
+      throw error
+    }
   }
 
   /** @throws WireError it was refused */

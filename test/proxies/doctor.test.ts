@@ -222,6 +222,12 @@ describe.skipIf(isMissing(NGINX))('the doctor', () => {
       names: 'proxy_pass without a path',
     },
     {
+      what: 'refuses escaped paths',
+      changes: [inServer('if ($request_uri ~ "%25") { return 400; }')],
+      fails: ['urls'],
+      names: 'proxy_pass without a path',
+    },
+    {
       what: 'keeps Last-Event-ID to itself',
       changes: [inServer('proxy_set_header Last-Event-ID "";')],
       fails: ['headers'],

@@ -3,6 +3,7 @@ import { fail, ok, warn } from '../check.ts'
 import type { Check, Verdict } from '../check.ts'
 import type { Context } from '../context.ts'
 import type { Remedy } from '../remedies.ts'
+import { CreateError } from '../scratch.ts'
 import type { ScratchStream } from '../scratch.ts'
 import type { Headers } from '../wire.ts'
 
@@ -47,10 +48,21 @@ export const urls: Check = {
   title: 'paths come through as they were sent',
   run: async (context) => {
     const stream = context.streams.uncreated(ODD_NAME)
-    const { headers } = await stream.create()
+    const created = await stream.create().catch(refusalOf)
+    if (created instanceof CreateError) {
+      return fail(`a name with escaped characters was refused: ${created.message}`, {
+        remedy: 'urls',
+      })
+    }
+    const { headers } = created
     const { origin } = context.options.target.origin
     return judgeUrls({ sent: stream.path, location: headers['location'], origin })
   },
+}
+
+function refusalOf(error: unknown): CreateError {
+  if (error instanceof CreateError) return error
+  throw error
 }
 
 /** What did not come through, by name. */
