@@ -46,6 +46,9 @@ What each value allows and all together do not: said here in words, not by a pod
 {{- if and .Values.httpRoute.envoyGateway.enabled (not .Values.httpRoute.enabled) }}
 {{- $problems = append $problems "httpRoute.envoyGateway.enabled needs httpRoute.enabled: its policies are for the route" }}
 {{- end }}
+{{- if and .Values.metrics.enabled (eq (int .Values.metrics.port) 4437) }}
+{{- $problems = append $problems "metrics.port is a port of its own: 4437 has the streams" }}
+{{- end }}
 {{- if and .Values.serviceMonitor.enabled (not .Values.metrics.enabled) }}
 {{- $problems = append $problems "serviceMonitor.enabled needs metrics.enabled" }}
 {{- end }}

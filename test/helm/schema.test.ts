@@ -108,6 +108,11 @@ describe.skipIf(areMissing('helm'))('values are refused', () => {
       says: /lets everybody in/,
     },
     {
+      why: 'a port that the streams have',
+      values: { s2: S2, metrics: { port: 4437 } },
+      says: /metrics.port is a port of its own/,
+    },
+    {
       why: 'secrets twice',
       values: { s2: S2, auth: { existingSecret: 'a', gatewaySecrets: ['1'.repeat(32)] } },
       says: /auth.existingSecret/,
