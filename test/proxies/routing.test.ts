@@ -1,5 +1,8 @@
 /** The proxies of `recipes/`: everything gets through, and a stream's requests to one gateway. */
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { CleanUps } from '../support/clean-ups.ts'
 import { startGatewayProcess } from '../support/gateway-process.ts'
@@ -128,6 +131,32 @@ describe.each(PROXIES.map((proxy) => ({ proxy, name: proxy.package })))('$name',
       expect(again.status).toBe(304)
       expect((await call(`${url}-none`)).headers['content-type']).toMatch(/problem\+json/)
     })
+
+    test('passes refusals on, however many there were', async () => {
+      const origins = [await refusing(), await refusing(), await refusing()] as const
+      const busy = await proxy.start(origins, cleanUps)
+      for (let n = 0; n < 8; n += 1) {
+        const { status, headers } = await call(`${busy}/v1/stream/busy-${n}`)
+        expect([status, headers['retry-after']]).toEqual([503, '2'])
+      }
+    })
+
+    /** Starts a gateway that is alive, and too busy for anything. Returns its URL. */
+    async function refusing(): Promise<string> {
+      const server = http.createServer(({ url }, response) => {
+        const status = /^\/(healthz|readyz)$/.test(url ?? '') ? 200 : 503
+        response.writeHead(status, { 'retry-after': '2' }).end()
+      })
+      server.listen(0, '127.0.0.1')
+      await once(server, 'listening')
+      cleanUps.add(async () => {
+        const closed = once(server, 'close')
+        server.close()
+        server.closeAllConnections()
+        await closed
+      })
+      return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    }
 
     test('goes to another gateway when one is gone', async () => {
       const names = Array.from({ length: 40 }, () => stream())
