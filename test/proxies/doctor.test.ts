@@ -247,7 +247,7 @@ describe.skipIf(isMissing(NGINX))('the doctor', () => {
   describe('of an nginx that is wrong', () => {
     test.each(WRONG)('finds that it $what', async ({ changes, fails, names }) => {
       const url = await startNginx(gateway, changes)
-      const { exitCode, named, finding, left } = await examine(url, '--timeout', '3')
+      const { exitCode, named, finding, left } = await examine(url, '--timeout', '8')
       expect([exitCode, named('fail'), left]).toEqual([1, fails, []])
       expect(settingsFor(finding(fails[0] ?? ''), 'nginx')).toContain(names)
     })
