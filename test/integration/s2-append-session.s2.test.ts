@@ -22,7 +22,7 @@ import { CleanUps } from '../support/clean-ups.ts'
 import { findS2Lite, startS2Lite, type S2Lite } from '../support/s2-lite.ts'
 import { startS2Proxy, type S2Proxy } from '../support/s2-proxy.ts'
 
-const TIMEOUT_MS = 500
+const TIMEOUT_MS = 1000
 /** What a bounded append may take on a busy machine. */
 const BOUND_MS = TIMEOUT_MS + 600
 const ALL = { maxRecords: 1000, maxBytes: 1024 * 1024 }
