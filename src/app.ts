@@ -131,7 +131,7 @@ export async function buildGateway(config: Config, dependencies: Dependencies): 
   registerAuth(app, { gate, names, onRefused })
   registerLimits(app, limiting)
   await registerPreflights(app, cors)
-  const readiness = new Readiness({ ping: (signal) => log.ping(signal), drain })
+  const readiness = new Readiness({ clock, ping: (signal) => log.ping(signal), drain })
   const served = { streams, names, live, gate, clock, readiness, authenticator, subscriptions }
   await registerRoutes(app, { ...served, ...routing(config), observer: http })
   subscriptions?.start()
