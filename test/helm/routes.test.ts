@@ -76,7 +76,7 @@ describe.skipIf(areMissing('helm'))('an Ingress', () => {
       'alb.ingress.kubernetes.io/healthcheck-path': '/readyz',
       'alb.ingress.kubernetes.io/load-balancer-attributes': 'idle_timeout.timeout_seconds=75',
       'alb.ingress.kubernetes.io/target-group-attributes':
-        'deregistration_delay.timeout_seconds=45,load_balancing.algorithm.type=least_outstanding_requests',
+        'deregistration_delay.timeout_seconds=48,load_balancing.algorithm.type=least_outstanding_requests',
     })
   })
 
