@@ -97,7 +97,7 @@ export class Journal<Life> {
     this.name = name
     this.#rules = rules
     this.#options = options
-    this.#turns = new Turns(options.clock, options.gatewayId)
+    this.#turns = new Turns(options.clock, options.gatewayId, options.log)
     this.#news = new News(this, { ...options, isWanted: () => this.#wantsNews })
     const onBatch = (operation: string, timestamp: number): void => {
       this.#turns.saw(writerOf(operation), timestamp)

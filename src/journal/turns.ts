@@ -32,6 +32,7 @@ const WEIGHT = 0.2
 export class Turns {
   readonly #clock: Clock
   readonly #own: string
+  readonly #isShared: boolean
   /** The gateways that have written lately, and when they were seen to. */
   readonly #rivals = new Map<string, number>()
   /** Who wrote last, as far as it is known here, and when that was heard of. */
@@ -43,9 +44,11 @@ export class Turns {
   #lostAt = -Infinity
   #wake = (): void => undefined
 
-  constructor(clock: Clock, own: string) {
+  /** `isShared` is the log's: nobody waits for others where there can't be any. */
+  constructor(clock: Clock, own: string, { isShared } = { isShared: true }) {
     this.#clock = clock
     this.#own = own
+    this.#isShared = isShared
     this.#last = own
   }
 
@@ -134,6 +137,7 @@ export class Turns {
 
   /** How long to wait before the next batch, in ms. A pause that is taken ends a streak. */
   takePause(): number {
+    if (!this.#isShared) return 0
     const now = this.#clock.now()
     return (this.isContended() ? this.#untilTurn() : 0) || this.#afterStreak(now)
   }
@@ -142,8 +146,10 @@ export class Turns {
   #afterStreak(now: number): number {
     const rivals = this.#rivals.size
     const pauseMs = PAUSE * this.#appendMs
-    // Whoever had nothing to write for as long has let others go first already.
-    if (now - this.#endedAt >= pauseMs + rivals * TURN * this.#appendMs) this.#busySince = now
+    // Whoever had nothing to write for as long has let others go first already. One that is not
+    // known writes within half a pause as likely as not, and there is one behind each append.
+    const idleMs = rivals === 0 ? this.#appendMs : pauseMs + rivals * TURN * this.#appendMs
+    if (now - this.#endedAt >= idleMs) this.#busySince = now
     // The clock was set back: the streak would be as much longer.
     if (this.#busySince > now + pauseMs) this.#busySince = now
     if (now - this.#busySince < LONGEST_STREAK * (rivals + 1) * this.#appendMs) return 0

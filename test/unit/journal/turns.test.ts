@@ -156,6 +156,27 @@ describe('Turns', () => {
     expect(win(writer, 2)).toBe(1)
   })
 
+  test.each([1.1, 1.5, 1.9])(
+    'are never paused for by who is idle for %f appends behind each of its own',
+    (idle) => {
+      const { clock, turns } = lone()
+      const pauses = Array.from({ length: 20 * STREAK }, () => {
+        clock.advance(APPEND_MS)
+        turns.won(APPEND_MS)
+        clock.advance(idle * APPEND_MS)
+        return turns.takePause()
+      })
+      // The first append was never timed.
+      expect(pauses.slice(STREAK).filter((pause) => pause > 0)).toEqual([])
+    },
+  )
+
+  test('are not for a log that nobody else may write', () => {
+    const clock = new ManualClock({ now: 0 })
+    const turns = new Turns(clock, 'own', { isShared: false })
+    expect(win({ clock, turns }, 10 * STREAK)).toBe(0)
+  })
+
   test('pause for about two appends, as they have been lately', () => {
     const pauseAfter = (ms: number): number => {
       const { clock, turns } = lone()
@@ -262,7 +283,9 @@ describe('Turns', () => {
   )
 
   const newcomers = [1, 2, 3, 4, 5].flatMap((seed) =>
-    [1, 2, 4].flatMap((incumbents) => [0, 0.3].map((restMs) => ({ seed, incumbents, restMs }))),
+    [1, 2, 4].flatMap((incumbents) =>
+      [0, 0.04, 0.3, 0.6, 1.2, 1.8].map((rest) => ({ seed, incumbents, restMs: rest * APPEND_MS })),
+    ),
   )
   test.each(newcomers)(
     'let a newcomer in after two streaks of each that was there: %o',
