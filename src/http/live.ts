@@ -22,7 +22,7 @@ import type { LiveObserver } from './http-observer.ts'
 import { LongPollSubscriber } from './long-poll.ts'
 import { Leases } from './leases.ts'
 import type { Lease } from './leases.ts'
-import type { LongPollOptions, LongPoller, LongPollResult } from './long-poll.ts'
+import type { LongPollOptions, LongPollResult } from './long-poll.ts'
 import { SseSubscriber } from './sse.ts'
 import type { SseOptions, SseReader } from './sse.ts'
 import { Wheel } from './wheel.ts'
@@ -77,7 +77,13 @@ export class LiveReads {
     const history = (hub: Hub, position: number): Promise<Chunk> => this.#history(hub, position)
     this.#options = options
     const leases = (this.leases = new Leases(clock))
-    this.#longPolls = { wheel: new Wheel(clock, timeoutMs / TURNS), timeoutMs, leases, history }
+    this.#longPolls = {
+      wheel: new Wheel(clock, timeoutMs / TURNS),
+      timeoutMs,
+      leases,
+      history,
+      onEnd: (begunAt, answer) => this.#pollEnded(begunAt, answer),
+    }
     this.#sse = {
       clock,
       wheel: new Wheel(clock, Math.min(heartbeatMs, lifetimeMs) / TURNS),
@@ -95,35 +101,48 @@ export class LiveReads {
    *
    * @throws GatewayError what a catch-up read throws
    */
-  async longPoll({ name, read, lease }: Poll, peer: Peer): Promise<LongPollResult> {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        const place = await this.attach(name, read.offset)
-        const held = lease(place.hub.stream)
-        return await this.#poll({ place, cursor: read.cursor, lease: held }, peer)
-      } catch (error) {
-        // Deleted for good, kept for its forks, or there anew: another look says which.
-        const isLost = error instanceof StreamNotFoundError || error instanceof TrimmedError
-        if (!isLost) throw error
-        if (attempt === MAX_ATTACH_ATTEMPTS) throw unclear(error)
-      }
+  longPoll(poll: Poll, peer: Peer, attempt = 1): Promise<LongPollResult> {
+    return this.#wait(poll, peer).catch((error: unknown) => {
+      // Deleted for good, kept for its forks, or there anew: another look says which.
+      const isLost = error instanceof StreamNotFoundError || error instanceof TrimmedError
+      if (!isLost) throw error
+      if (attempt === MAX_ATTACH_ATTEMPTS) throw unclear(error)
+      return this.longPoll(poll, peer, attempt + 1)
+    })
+  }
+
+  /** Not async: thousands come back at once, and to wait for what is there takes room for each. */
+  #wait(poll: Poll, peer: Peer): Promise<LongPollResult> {
+    const attached = this.attach(poll.name, poll.read.offset)
+    if (attached instanceof Promise) return attached.then((place) => this.#park(place, poll, peer))
+    try {
+      return this.#park(attached, poll, peer)
+    } catch (error) {
+      return Promise.reject(error instanceof Error ? error : new Error(String(error)))
     }
   }
 
-  async #poll(poller: LongPoller, peer: Peer): Promise<LongPollResult> {
+  #park(place: Attached, { read, lease }: Poll, peer: Peer): Promise<LongPollResult> {
     const { clock, observer } = this.#options
+    const held = lease(place.hub.stream)
     const begunAt = clock.elapsed()
     observer?.onBegin('long-poll')
     try {
+      const poller = { place, cursor: read.cursor, lease: held, begunAt }
       const subscriber = new LongPollSubscriber(poller, this.#longPolls)
       if (peer.isGone) subscriber.closed()
       else peer.own(subscriber)
-      const result = await subscriber.result
-      if (!peer.isGone) observer?.onPollAnswer(result.body === undefined)
-      return result
-    } finally {
-      observer?.onEnd('long-poll', clock.elapsed() - begunAt)
+      return subscriber.result
+    } catch (error) {
+      this.#pollEnded(begunAt)
+      throw error
     }
+  }
+
+  #pollEnded(begunAt: number, answer?: LongPollResult): void {
+    const { clock, observer } = this.#options
+    observer?.onEnd('long-poll', clock.elapsed() - begunAt)
+    if (answer !== undefined) observer?.onPollAnswer(answer.body === undefined)
   }
 
   /** Sends what comes at a place as events (PROTOCOL §5.8), until the reader is told to end. */

@@ -31,6 +31,8 @@ export type LongPollOptions = {
   readonly leases: Leases
   /** Reads the batch at a position that the hub no longer has. */
   readonly history: (hub: Hub, position: number) => Promise<Batch>
+  /** Hears of the end of each: when it began, and its answer, if there is somebody to have it. */
+  readonly onEnd: (begunAt: number, answer: LongPollResult | undefined) => void
 }
 
 export type LongPoller = {
@@ -39,6 +41,8 @@ export type LongPoller = {
   readonly cursor: number | undefined
   /** Undefined for one who needs none. */
   readonly lease?: Lease | undefined
+  /** By the monotonic clock, in ms. */
+  readonly begunAt: number
 }
 
 /** `looking`: for data, in the ring or in history; `parked`: on the hub, until woken. */
@@ -55,12 +59,15 @@ export class LongPollSubscriber implements Subscriber, SinkOwner, Waiter, Leaseh
   #position: number
   #past: Batch | undefined
   #phase: Phase = 'looking'
+  readonly #begunAt: number
+  #isGone = false
   #resolve!: (result: LongPollResult) => void
   #reject!: (error: unknown) => void
   /** The turn of the wheel at which its time is up; 0 unless it waits for that. */
   #dueAt = 0
 
-  constructor({ place, cursor, lease }: LongPoller, options: LongPollOptions) {
+  constructor({ place, cursor, lease, begunAt }: LongPoller, options: LongPollOptions) {
+    this.#begunAt = begunAt
     this.#hub = place.hub
     this.#from = place.position
     this.#position = place.position
@@ -99,6 +106,7 @@ export class LongPollSubscriber implements Subscriber, SinkOwner, Waiter, Leaseh
 
   /** The client is gone, and maybe nobody waits for the result. */
   closed(): void {
+    this.#isGone = true
     if (this.#phase !== 'answered') this.#answerEmpty()
   }
 
@@ -205,7 +213,7 @@ export class LongPollSubscriber implements Subscriber, SinkOwner, Waiter, Leaseh
   }
 
   #settle(result: LongPollResult): void {
-    this.#leave()
+    this.#leave(this.#isGone ? undefined : result)
     this.#resolve(result)
   }
 
@@ -214,10 +222,11 @@ export class LongPollSubscriber implements Subscriber, SinkOwner, Waiter, Leaseh
     this.#reject(error)
   }
 
-  #leave(): void {
+  #leave(answer?: LongPollResult): void {
     this.#phase = 'answered'
     this.#stopWaiting()
     if (this.#lease !== undefined) this.#options.leases.release(this.#lease, this)
     this.#hub.remove(this)
+    this.#options.onEnd(this.#begunAt, answer)
   }
 }

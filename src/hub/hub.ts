@@ -90,6 +90,8 @@ export class Hub {
   readonly #subscribers = new Readers()
   /** What comes next at the positions that were asked for since something has changed. */
   readonly #nexts = new Map<SeqNum, Next>()
+  /** The same of {@link nextAll}, where it was asked for last: polls that wait are at one position. */
+  #latestAll: { readonly position: SeqNum; readonly next: Next } | undefined
   readonly #timers: HubTimers
   readonly #follower: Follower
   #state: HubState
@@ -108,7 +110,7 @@ export class Hub {
     this.frames = new Frames(stream, (records, bytes) => {
       if (!this.#ring.weigh(records, bytes)) options.onEncoded?.(records, bytes)
       // The ring may have made room for it.
-      this.#nexts.clear()
+      this.#forgetNexts()
     })
     this.#options = options
     this.#ring = new Ring(stream.dataTail, options.ring)
@@ -195,7 +197,15 @@ export class Hub {
 
   /** As {@link next}, but all there is at once, up to the size of a chunk of history. */
   nextAll(position: SeqNum): Next {
-    return this.#nextFrom(position, (ring) => ring.collect(position, CHUNK))
+    if (this.#latestAll?.position === position) return this.#latestAll.next
+    const next = this.#nextFrom(position, (ring) => ring.collect(position, CHUNK))
+    this.#latestAll = { position, next }
+    return next
+  }
+
+  #forgetNexts(): void {
+    this.#nexts.clear()
+    this.#latestAll = undefined
   }
 
   #nextFrom(position: SeqNum, take: (ring: Ring) => Batch | undefined): Next {
@@ -294,7 +304,7 @@ export class Hub {
   #setHasAll(hasAll: boolean): boolean {
     if (this.#hasAll === hasAll) return false
     this.#hasAll = hasAll
-    this.#nexts.clear()
+    this.#forgetNexts()
     return true
   }
 
@@ -329,7 +339,7 @@ export class Hub {
   #publish(records: readonly LogRecord[], generation: number): Published {
     const { sight, jump, data, ended } = digest(records, this.stream.contentType, this.#sight)
     const last = data.at(-1)
-    this.#nexts.clear()
+    this.#forgetNexts()
     this.#sight = sight
     if (ended === 'eof') this.#closed = true
     if (jump !== undefined) {

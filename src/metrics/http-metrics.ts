@@ -8,7 +8,7 @@ import type {
 } from '../http/http-observer.ts'
 import { PROBLEM_CODES } from '../http/problem.ts'
 import type { Audience, CacheKind } from '../protocol/caching.ts'
-import type { Instruments, Seconds, Tally } from './instruments.ts'
+import type { Count, Instruments, Seconds, Tally } from './instruments.ts'
 import type { Meter } from './meter.ts'
 
 /** SSE readers leave at about 60 s of their own, and long-polls at 20. */
@@ -53,6 +53,12 @@ const PRODUCER_REFUSALS: Readonly<Record<string, string>> = {
   bad_epoch_start: 'bad_epoch',
 }
 
+type CacheKindCount = {
+  readonly kind: CacheKind
+  readonly audience: Audience
+  readonly count: Count
+}
+
 export class HttpMetrics implements HttpObserver {
   readonly #requests: Tally
   readonly #durations: Seconds
@@ -60,6 +66,9 @@ export class HttpMetrics implements HttpObserver {
   readonly #cacheKinds: Tally
   readonly #connectionDurations: Seconds
   #notModified = 0
+  /** What was counted last: of thousands of polls that are answered at once all are the same. */
+  #latest: { readonly request: ObservedRequest; readonly count: Count } | undefined
+  #latestCacheKind: CacheKindCount | undefined
 
   constructor(to: Instruments) {
     this.#requests = to.tally({
@@ -121,10 +130,19 @@ export class HttpMetrics implements HttpObserver {
     )
   }
 
-  onRequest({ method, operation, status, ms }: ObservedRequest): void {
-    this.#requests.add(`${method} ${operation} ${status}`)
+  onRequest(request: ObservedRequest): void {
+    const { operation, status, ms } = request
+    this.#countOf(request).value += 1
     if (ms !== undefined) this.#durations.observe(ms, operation)
     if (status === 304) this.#notModified += 1
+  }
+
+  #countOf(request: ObservedRequest): Count {
+    if (this.#latest?.request === request) return this.#latest.count
+    const { method, operation, status } = request
+    const count = this.#requests.count(`${method} ${operation} ${status}`)
+    this.#latest = { request, count }
+    return count
   }
 
   onProblem(code: string): void {
@@ -132,7 +150,14 @@ export class HttpMetrics implements HttpObserver {
   }
 
   onCacheKind(kind: CacheKind, audience: Audience): void {
-    this.#cacheKinds.add(`${kind} ${audience}`)
+    const latest = this.#latestCacheKind
+    if (latest?.kind === kind && latest.audience === audience) {
+      latest.count.value += 1
+      return
+    }
+    const count = this.#cacheKinds.count(`${kind} ${audience}`)
+    count.value += 1
+    this.#latestCacheKind = { kind, audience, count }
   }
 
   onConnectionClosed(ms: number): void {
@@ -143,22 +168,23 @@ export class HttpMetrics implements HttpObserver {
 export class LiveMetrics implements LiveObserver {
   readonly #http: HttpObserver
   readonly #meter: Meter
-  readonly #begun: Tally
+  readonly #begun: Readonly<Record<Transport, Count>>
   readonly #durations: Seconds
   readonly #sseEnds: Tally
-  readonly #pollAnswers: Tally
+  readonly #pollAnswers: Readonly<Record<'withData' | 'empty', Count>>
 
   constructor(to: Instruments, http: HttpObserver, meter: Meter) {
     this.#http = http
     this.#meter = meter
     const transports = Object.values(TRANSPORTS)
-    this.#begun = to
+    const begun = to
       .tally({
         name: 'live_reads_total',
         help: 'Live reads that were let in.',
         labels: ['transport'],
       })
       .begin(transports)
+    this.#begun = { sse: begun.count('sse'), 'long-poll': begun.count('long_poll') }
     this.#durations = to.seconds(
       {
         name: 'live_read_duration_seconds',
@@ -174,17 +200,18 @@ export class LiveMetrics implements LiveObserver {
         labels: ['reason'],
       })
       .begin(SSE_ENDS)
-    this.#pollAnswers = to
+    const pollAnswers = to
       .tally({
         name: 'long_poll_results_total',
         help: 'Long-polls that were answered: 200 with data, 304 included; 204 without.',
         labels: ['status'],
       })
       .begin(['200', '204'])
+    this.#pollAnswers = { withData: pollAnswers.count('200'), empty: pollAnswers.count('204') }
   }
 
   onBegin(transport: Transport): void {
-    this.#begun.add(TRANSPORTS[transport])
+    this.#begun[transport].value += 1
     this.#meter.readers.add()
     if (transport === 'long-poll') return
     this.#http.onRequest({ method: 'GET', operation: 'read', status: 200, ms: undefined })
@@ -202,6 +229,6 @@ export class LiveMetrics implements LiveObserver {
   }
 
   onPollAnswer(isEmpty: boolean): void {
-    this.#pollAnswers.add(isEmpty ? '204' : '200')
+    this.#pollAnswers[isEmpty ? 'empty' : 'withData'].value += 1
   }
 }

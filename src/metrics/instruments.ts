@@ -65,10 +65,13 @@ function readings(read: number | Iterable<Reading>): Iterable<Reading> {
   return typeof read === 'number' ? [[{}, read]] : read
 }
 
+/** How often, by the same labels. */
+export type Count = { value: number }
+
 /** Counts by labels, of which there must be few. */
 export class Tally {
   readonly #names: readonly string[]
-  readonly #counts = new Map<string, number>()
+  readonly #counts = new Map<string, Count>()
 
   constructor(names: readonly string[]) {
     this.#names = names
@@ -76,12 +79,21 @@ export class Tally {
 
   /** `values` are those of the labels, separated by a space: none of them has one. */
   add(values: string, by = 1): void {
-    this.#counts.set(values, (this.#counts.get(values) ?? 0) + by)
+    this.count(values).value += by
+  }
+
+  /** That of these labels, for who adds to it so often that finding it counts. */
+  count(values: string): Count {
+    const known = this.#counts.get(values)
+    if (known !== undefined) return known
+    const count = { value: 0 }
+    this.#counts.set(values, count)
+    return count
   }
 
   /** How often those of these labels were added. */
   of(values: string): number {
-    return this.#counts.get(values) ?? 0
+    return this.#counts.get(values)?.value ?? 0
   }
 
   /** Has these be there from the start: what begins with 1 has no rate before. */
@@ -91,10 +103,10 @@ export class Tally {
   }
 
   *readings(): Generator<Reading> {
-    for (const [key, count] of this.#counts) {
+    for (const [key, { value }] of this.#counts) {
       const values = key.split(' ')
       const labels = this.#names.map((name, index) => [name, values[index] ?? ''] as const)
-      yield [Object.fromEntries(labels), count]
+      yield [Object.fromEntries(labels), value]
     }
   }
 }

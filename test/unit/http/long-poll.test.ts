@@ -4,12 +4,14 @@ import type { StopReason } from '../../../src/hub/machine.ts'
 import type { Batch } from '../../../src/hub/ring.ts'
 import { Leases } from '../../../src/http/leases.ts'
 import { LongPollSubscriber } from '../../../src/http/long-poll.ts'
+import type { LongPollResult } from '../../../src/http/long-poll.ts'
 import { Wheel } from '../../../src/http/wheel.ts'
 import type { Hub } from '../../../src/hub/hub.ts'
 import { STREAM, closed, data, dataRecord, finalData, group, startHub } from '../hub/fakes.ts'
 
 const TIMEOUT_MS = 20_000
 const TURN_MS = 100
+const BEGUN_AT = 1234
 const cursor = (seqNum: number, slot = 0) => 2 ** 40 + seqNum * 1024 + slot
 
 type Setup = {
@@ -23,19 +25,21 @@ type Setup = {
 
 function poll({ scene = startHub(), position = STREAM.dataTail, ...rest }: Setup = {}) {
   const { leaseMs } = rest
+  const ends: (readonly [begunAt: number, answer: LongPollResult | undefined])[] = []
   const leases = new Leases(scene.clock)
   const lease =
     leaseMs === undefined ? undefined : { until: scene.clock.now() + leaseMs, keyId: 'key' }
   const subscriber = new LongPollSubscriber(
-    { place: { hub: scene.hub, position }, cursor: rest.cursor, lease },
+    { place: { hub: scene.hub, position }, cursor: rest.cursor, lease, begunAt: BEGUN_AT },
     {
       wheel: new Wheel(scene.clock, TURN_MS),
       timeoutMs: TIMEOUT_MS,
       leases,
       history: rest.history ?? (() => Promise.reject(new Error('no history'))),
+      onEnd: (...end) => ends.push(end),
     },
   )
-  return { ...scene, leases, subscriber, result: subscriber.result }
+  return { ...scene, leases, subscriber, result: subscriber.result, ends }
 }
 
 const EMPTY = { stream: STREAM, from: 10, next: 10, upToDate: true, body: undefined }
@@ -99,6 +103,30 @@ describe('a long-poll at the tail', () => {
     const { log, result } = poll()
     log.last.give(...records)
     expect(await result).toMatchObject({ ...expected, upToDate: true, closed: true })
+  })
+})
+
+describe('the end of a long-poll', () => {
+  test('is told of once, with when it began and its answer', async () => {
+    const { log, clock, ends, subscriber, result } = poll()
+    expect(ends).toEqual([])
+    log.last.give(data(11))
+    clock.advance(TIMEOUT_MS)
+    subscriber.closed()
+    expect(ends).toEqual([[BEGUN_AT, await result]])
+  })
+
+  test('is told of without an answer when nobody is there to have it', () => {
+    const { subscriber, ends } = poll()
+    subscriber.closed()
+    expect(ends).toEqual([[BEGUN_AT, undefined]])
+  })
+
+  test('is told of without an answer when there is none', async () => {
+    const { hub, ends, result } = poll()
+    hub.stop('stream_deleted')
+    await expect(result).rejects.toBeInstanceOf(StreamNotFoundError)
+    expect(ends).toEqual([[BEGUN_AT, undefined]])
   })
 })
 
