@@ -101,13 +101,17 @@ export class LiveReads {
    *
    * @throws GatewayError what a catch-up read throws
    */
-  longPoll(poll: Poll, peer: Peer, attempt = 1): Promise<LongPollResult> {
+  longPoll(poll: Poll, peer: Peer): Promise<LongPollResult> {
+    return this.#attempt(1, poll, peer)
+  }
+
+  #attempt(attempt: number, poll: Poll, peer: Peer): Promise<LongPollResult> {
     return this.#wait(poll, peer).catch((error: unknown) => {
       // Deleted for good, kept for its forks, or there anew: another look says which.
       const isLost = error instanceof StreamNotFoundError || error instanceof TrimmedError
       if (!isLost) throw error
       if (attempt === MAX_ATTACH_ATTEMPTS) throw unclear(error)
-      return this.longPoll(poll, peer, attempt + 1)
+      return this.#attempt(attempt + 1, poll, peer)
     })
   }
 
@@ -128,9 +132,10 @@ export class LiveReads {
     const begunAt = clock.elapsed()
     observer?.onBegin('long-poll')
     try {
-      const poller = { place, cursor: read.cursor, lease: held, begunAt }
+      const { isGone } = peer
+      const poller = { place, cursor: read.cursor, lease: held, begunAt, isGone }
       const subscriber = new LongPollSubscriber(poller, this.#longPolls)
-      if (peer.isGone) subscriber.closed()
+      if (isGone) subscriber.closed()
       else peer.own(subscriber)
       return subscriber.result
     } catch (error) {

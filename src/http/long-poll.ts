@@ -43,6 +43,8 @@ export type LongPoller = {
   readonly lease?: Lease | undefined
   /** By the monotonic clock, in ms. */
   readonly begunAt: number
+  /** Whether its client has left already. */
+  readonly isGone: boolean
 }
 
 /** `looking`: for data, in the ring or in history; `parked`: on the hub, until woken. */
@@ -60,14 +62,16 @@ export class LongPollSubscriber implements Subscriber, SinkOwner, Waiter, Leaseh
   #past: Batch | undefined
   #phase: Phase = 'looking'
   readonly #begunAt: number
-  #isGone = false
+  #isGone: boolean
   #resolve!: (result: LongPollResult) => void
   #reject!: (error: unknown) => void
   /** The turn of the wheel at which its time is up; 0 unless it waits for that. */
   #dueAt = 0
 
-  constructor({ place, cursor, lease, begunAt }: LongPoller, options: LongPollOptions) {
+  constructor(poller: LongPoller, options: LongPollOptions) {
+    const { place, cursor, lease, begunAt, isGone } = poller
     this.#begunAt = begunAt
+    this.#isGone = isGone
     this.#hub = place.hub
     this.#from = place.position
     this.#position = place.position
@@ -217,7 +221,9 @@ export class LongPollSubscriber implements Subscriber, SinkOwner, Waiter, Leaseh
     this.#resolve(result)
   }
 
+  /** Its history may fail when its client has left, or its hub has stopped. */
   #fail(error: unknown): void {
+    if (this.#phase === 'answered') return
     this.#leave()
     this.#reject(error)
   }

@@ -260,6 +260,8 @@ export class Hub {
     }
     if (state.phase === 'recovering') this.#setHasAll(false)
     this.#state = state
+    // Of a hub that has stopped nobody knows whether it has all.
+    if (state.phase === 'stopped') this.#forgetNexts()
     this.#run(effects)
   }
 

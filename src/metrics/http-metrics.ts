@@ -184,7 +184,10 @@ export class LiveMetrics implements LiveObserver {
         labels: ['transport'],
       })
       .begin(transports)
-    this.#begun = { sse: begun.count('sse'), 'long-poll': begun.count('long_poll') }
+    this.#begun = {
+      sse: begun.count(TRANSPORTS.sse),
+      'long-poll': begun.count(TRANSPORTS['long-poll']),
+    }
     this.#durations = to.seconds(
       {
         name: 'live_read_duration_seconds',

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { LogUnavailableError, StreamNotFoundError } from '../../../src/errors.ts'
 import type { StopReason } from '../../../src/hub/machine.ts'
@@ -21,16 +22,17 @@ type Setup = {
   /** Of the key `key`, in ms from now. */
   readonly leaseMs?: number
   readonly history?: (hub: Hub, position: number) => Promise<Batch>
+  readonly isGone?: boolean
 }
 
 function poll({ scene = startHub(), position = STREAM.dataTail, ...rest }: Setup = {}) {
-  const { leaseMs } = rest
+  const { leaseMs, isGone = false } = rest
   const ends: (readonly [begunAt: number, answer: LongPollResult | undefined])[] = []
   const leases = new Leases(scene.clock)
   const lease =
     leaseMs === undefined ? undefined : { until: scene.clock.now() + leaseMs, keyId: 'key' }
   const subscriber = new LongPollSubscriber(
-    { place: { hub: scene.hub, position }, cursor: rest.cursor, lease, begunAt: BEGUN_AT },
+    { place: { hub: scene.hub, position }, cursor: rest.cursor, lease, begunAt: BEGUN_AT, isGone },
     {
       wheel: new Wheel(scene.clock, TURN_MS),
       timeoutMs: TIMEOUT_MS,
@@ -121,6 +123,29 @@ describe('the end of a long-poll', () => {
     subscriber.closed()
     expect(ends).toEqual([[BEGUN_AT, undefined]])
   })
+
+  test('is told of without an answer when nobody was there from the beginning', () => {
+    const scene = startHub()
+    scene.log.last.give(data(11))
+    expect(poll({ scene, isGone: true }).ends).toEqual([[BEGUN_AT, undefined]])
+  })
+
+  test.each([
+    ['client has left', ({ subscriber }: ReturnType<typeof poll>) => subscriber.closed()],
+    ['hub has stopped', ({ subscriber }) => subscriber.stop('stream_deleted')],
+  ] satisfies [string, (waiting: ReturnType<typeof poll>) => void][])(
+    'is told of once when its %s and its history fails then',
+    async (_name, leave) => {
+      let fail: (cause: Error) => void = () => undefined
+      const history = new Promise<Batch>((_, reject) => (fail = reject))
+      const waiting = poll({ position: 4, history: () => history })
+      leave(waiting)
+      fail(new LogUnavailableError())
+      await Promise.allSettled([history, waiting.result])
+      await nextTurn()
+      expect(waiting.ends).toEqual([[BEGUN_AT, undefined]])
+    },
+  )
 
   test('is told of without an answer when there is none', async () => {
     const { hub, ends, result } = poll()
@@ -299,11 +324,12 @@ describe('the end of its hub', () => {
   })
 
   test('after its answer changes nothing', async () => {
-    const { hub, log, result, subscriber } = poll()
+    const { hub, log, result, subscriber, ends } = poll()
     log.last.give(data(11))
     hub.stop('stream_deleted')
     subscriber.stop('stream_deleted')
     subscriber.closed()
     expect(await result).toMatchObject({ next: 12 })
+    expect(ends).toHaveLength(1)
   })
 })

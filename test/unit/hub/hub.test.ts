@@ -242,6 +242,15 @@ describe('the end of a hub', () => {
     },
   )
 
+  test('has it call nothing up to date that it was asked for before', () => {
+    const { hub, log } = startHub()
+    log.last.give(data(11))
+    const nexts = () => [hub.next(10), hub.nextAll(10)]
+    expect(nexts()).toMatchObject([{ upToDate: true }, { upToDate: true }])
+    hub.stop('gap')
+    expect(nexts()).toMatchObject([{ upToDate: false }, { upToDate: false }])
+  })
+
   test('leaves no timer behind when a reader leaves afterwards', () => {
     const { hub, clock } = startHub()
     const reader = new Witness()
