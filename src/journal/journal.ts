@@ -193,7 +193,8 @@ export class Journal<Life> {
 
   /** Waits for this gateway's turn. Answers whether others may have had theirs without a word. */
   async #turn(): Promise<boolean> {
-    const ms = this.#recovery.takeRest() ? 0 : this.#turns.takePause()
+    const { isEmpty: isIdle } = this.#flight
+    const ms = this.#recovery.takeRest() ? 0 : this.#turns.takePause({ isIdle })
     if (ms === 0) {
       await this.#flight.room({ behind: this.#hasMore })
       return false

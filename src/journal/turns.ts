@@ -135,21 +135,24 @@ export class Turns {
     })
   }
 
-  /** How long to wait before the next batch, in ms. A pause that is taken ends a streak. */
-  takePause(): number {
+  /**
+   * How long to wait before the next batch, in ms. A pause that is taken ends a streak, and so does
+   * a time without anything to write: `isIdle` says that nothing is on its way.
+   */
+  takePause({ isIdle } = { isIdle: true }): number {
     if (!this.#isShared) return 0
     const now = this.#clock.now()
-    return (this.isContended() ? this.#untilTurn() : 0) || this.#afterStreak(now)
+    return (this.isContended() ? this.#untilTurn() : 0) || this.#afterStreak(now, isIdle)
   }
 
   /** Those that take turns pause as often together as one that is alone. */
-  #afterStreak(now: number): number {
+  #afterStreak(now: number, isIdle: boolean): number {
     const rivals = this.#rivals.size
     const pauseMs = PAUSE * this.#appendMs
-    // Whoever had nothing to write for as long has let others go first already. One that is not
-    // known writes within half a pause as likely as not, and there is one behind each append.
+    // Who was idle has let others go first already: those that are known, each in its turn. One that
+    // is not waits for up to a pause, by chance: the time of an append, again and again, will do.
     const idleMs = rivals === 0 ? this.#appendMs : pauseMs + rivals * TURN * this.#appendMs
-    if (now - this.#endedAt >= idleMs) this.#busySince = now
+    if (isIdle && now - this.#endedAt >= idleMs) this.#busySince = now
     // The clock was set back: the streak would be as much longer.
     if (this.#busySince > now + pauseMs) this.#busySince = now
     if (now - this.#busySince < LONGEST_STREAK * (rivals + 1) * this.#appendMs) return 0

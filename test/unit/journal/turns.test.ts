@@ -156,20 +156,29 @@ describe('Turns', () => {
     expect(win(writer, 2)).toBe(1)
   })
 
+  const paced = (idle: number, isIdle: boolean): number => {
+    const { clock, turns } = lone()
+    const pauses = Array.from({ length: 20 * STREAK }, () => {
+      clock.advance(APPEND_MS)
+      turns.won(APPEND_MS)
+      clock.advance(idle * APPEND_MS)
+      return turns.takePause({ isIdle })
+    })
+    return pauses.filter((pause) => pause > 0).length
+  }
+
   test.each([1.1, 1.5, 1.9])(
     'are never paused for by who is idle for %f appends behind each of its own',
-    (idle) => {
-      const { clock, turns } = lone()
-      const pauses = Array.from({ length: 20 * STREAK }, () => {
-        clock.advance(APPEND_MS)
-        turns.won(APPEND_MS)
-        clock.advance(idle * APPEND_MS)
-        return turns.takePause()
-      })
-      // The first append was never timed.
-      expect(pauses.slice(STREAK).filter((pause) => pause > 0)).toEqual([])
-    },
+    (idle) => expect(paced(idle, true)).toBe(0),
   )
+
+  test('are paused for by who is idle for less than an append', () => {
+    expect(paced(0.9, true)).toBeGreaterThanOrEqual(20)
+  })
+
+  test('do not take an append that is on its way for a time without one', () => {
+    expect(paced(1.5, false)).toBeGreaterThanOrEqual(20)
+  })
 
   test('are not for a log that nobody else may write', () => {
     const clock = new ManualClock({ now: 0 })
